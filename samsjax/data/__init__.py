@@ -1,0 +1,50 @@
+"""Data: from an AnnData, or from nothing but a seed, to plain checked arrays.
+
+Read in this order:
+
+- `dataset`: `PerturbationData`, the arrays every model trains on. It knows nothing of AnnData.
+- `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; the distinct `Treatments` of a data set; reading a
+  treatment to predict. The grammar of labels is in `labels`.
+- `splits`: which cells train, validate and test, by four rules.
+- `anndata`: `from_anndata` and `read_h5ad`, the one border to AnnData. What can be said about a file is in `config`;
+  opening files is in `files`, choosing genes and library sizes in `expression`, checks of values in `counts`.
+
+A screen is one call away:
+
+    data = samsjax.data.from_anndata(adata, perturbation_key="condition", control="ctrl", layer="counts")
+
+Importing this package imports neither anndata nor pandas; the functions that need them do.
+"""
+
+from samsjax.data.anndata import DataConfig, from_anndata, read_h5ad
+from samsjax.data.dataset import SPLITS, UNUSED, PerturbationData
+from samsjax.data.encoding import (
+    Encoding,
+    Treatments,
+    encode_labels,
+    encode_matrix,
+    match_vocabulary,
+    parse_treatment,
+    treatments,
+)
+from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
+
+__all__ = [
+    "SPLITS",
+    "UNUSED",
+    "DataConfig",
+    "Encoding",
+    "PerturbationData",
+    "Treatments",
+    "column_split",
+    "encode_labels",
+    "encode_matrix",
+    "from_anndata",
+    "held_out_combination_cells",
+    "held_out_combinations",
+    "match_vocabulary",
+    "parse_treatment",
+    "random_split",
+    "read_h5ad",
+    "treatments",
+]

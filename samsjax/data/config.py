@@ -1,0 +1,71 @@
+"""How to read a screen: every field becomes a command-line flag, with the line under it as its help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from samsjax.data.labels import check_grammar
+from samsjax.errors import InputError, check_choice, check_range
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How to read a screen: where labels, counts and covariates are, and which cells train.
+
+    Raises:
+        InputError: if values are out of range or fields contradict each other.
+    """
+
+    path: Path | None = None
+    """The .h5ad file."""
+    perturbation_key: str = "perturbation"
+    """Column of obs with one perturbation label per cell."""
+    control: tuple[str, ...] = ("control",)
+    """Label or labels of unperturbed cells, such as control, ctrl or non-targeting."""
+    separator: str = "+"
+    """Sign that joins the perturbations of a combination, as in KLF1+TGFBR2."""
+    layer: str | None = None
+    """Layer that holds raw counts ("raw" = adata.raw); by default X is used, and must hold them."""
+    dosage_key: str | None = None
+    """Column of obs with doses: a number per cell, or texts such as 1.0+0.5; by default every dose is 1."""
+    library_size_key: str | None = None
+    """Column of obs with totals over all genes, scaled by one constant to the file's genes; by default their sum."""
+    covariate_keys: tuple[str, ...] = ()
+    """Columns of obs to carry along, such as batch or cell_type."""
+    obsm_key: str | None = None
+    """Entry of obsm with a ready (cell, perturbation) table of doses, instead of labels; zero rows are controls."""
+    obsm_names_key: str | None = None
+    """Entry of uns that names the columns of that table, when it is not a data frame."""
+    backed: bool = False
+    """Read only the matrix that is used and leave the others on disk: less memory for files with several layers."""
+    min_cells_per_gene: int = 1
+    """Genes with counts in fewer cells than this are left out, with a warning; 0 keeps all."""
+    split: Literal["random", "column", "combinations", "combination_cells"] = "random"
+    """Which cells train: at random, by a column, or holding back combinations or a share of their cells."""
+    split_key: str | None = None
+    """Column of obs with train, val, test or none for each cell (only with the split "column")."""
+    split_seed: int = 0
+    """Seed of the split."""
+    train_combinations: float = 1.0
+    """Share of the combinations (or of their training cells) that train, 0 to 1; for the two last splits."""
+    test_combinations: float = 0.25
+    """Share of the combinations that are tested, 0 to 1; only with the split "combinations"."""
+
+    def __post_init__(self) -> None:
+        for name in ("control", "covariate_keys"):
+            if isinstance(getattr(self, name), str):  # one name instead of a tuple of names is a natural thing to write
+                object.__setattr__(self, name, (getattr(self, name),))
+        check_grammar(self.separator, self.control)
+        check_range("min_cells_per_gene", self.min_cells_per_gene, low=0)
+        check_choice("split", self.split, ("random", "column", "combinations", "combination_cells"))
+        check_range("split_seed", self.split_seed, low=0, below=2**32)
+        check_range("train_combinations", self.train_combinations, low=0, high=1)
+        check_range("test_combinations", self.test_combinations, low=0, high=1)
+        if (self.split == "column") != (self.split_key is not None):
+            raise InputError(
+                f"split {self.split!r} with split_key {self.split_key!r}: split 'column' needs one, others take none"
+            )
+        if self.obsm_names_key is not None and self.obsm_key is None:
+            raise InputError(f"obsm_names_key {self.obsm_names_key!r} names columns of obsm_key, which is not given")
+        if self.obsm_key is not None and self.dosage_key is not None:
+            raise InputError(f"obsm_key {self.obsm_key!r} holds the doses: leave out dosage_key {self.dosage_key!r}")

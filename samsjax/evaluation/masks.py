@@ -1,0 +1,46 @@
+"""Agreement of inferred masks with known ones, up to the order of latent dimensions.
+
+Source: SAMS-VAE, specification 8.1. Differs: an empty estimate has precision 1 if nothing was to be found and 0 otherwise
+(the reference returns NaN).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from samsjax.errors import InputError
+
+
+class MaskAgreement(NamedTuple):
+    """Scores in [0, 1], higher is better, and which estimated latent was matched to which true one."""
+
+    precision: float
+    recall: float
+    f1: float
+    true_latents: np.ndarray
+    estimated_latents: np.ndarray
+
+
+def mask_agreement(truth: np.ndarray, estimate: np.ndarray) -> MaskAgreement:
+    """Precision, recall and F1 of a boolean mask under the one-to-one matching of latents with most true positives.
+
+    Args:
+        truth: bool (perturbation, true latent).
+        estimate: bool (perturbation, latent); the number of latents may differ. Active entries of latents that are
+            matched to nothing count as false.
+
+    Raises:
+        InputError: if the numbers of perturbations differ.
+    """
+    if len(truth) != len(estimate):
+        raise InputError(f"masks of {len(truth)} and {len(estimate)} perturbations cannot be compared")
+    true, found = truth.astype(float), estimate.astype(float)
+    overlap = true.T @ found
+    rows, columns = linear_sum_assignment(-overlap)
+    hits, n_true, n_found = overlap[rows, columns].sum(), true.sum(), found.sum()
+    if n_true + n_found == 0:
+        return MaskAgreement(1.0, 1.0, 1.0, rows, columns)
+    precision = hits / n_found if n_found else 0.0
+    recall = hits / n_true if n_true else 1.0
+    return MaskAgreement(float(precision), float(recall), float(2 * hits / (n_true + n_found)), rows, columns)

@@ -1,0 +1,74 @@
+"""What a fitted model says about each perturbation in latent space: is a mechanism active, how strong, how sure.
+
+Read from the guide's shared sites "mask" and "E" alone, so it serves every model that has them (a model without masks
+counts as always active).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro import handlers
+
+from samsjax.inference.batching import empty_batch
+from samsjax.inference.fitted import Fitted
+from samsjax.types import ModelGuide, Params
+
+ACTIVE_ABOVE = 0.5
+"""Inclusion probability above which a mechanism counts as active (specification 8.1)."""
+
+
+class PosteriorEffects(NamedTuple):
+    """Posterior of the masked effects. The effect is mask x embedding, in units of the prior of the basal state."""
+
+    inclusion_probability: Float[np.ndarray, "perturbation latent"]
+    """Posterior probability that the mask is 1."""
+    mean: Float[np.ndarray, "perturbation latent"]
+    """Posterior mean of the effect; zero weight of the mask included."""
+    sd: Float[np.ndarray, "perturbation latent"]
+    """Posterior standard deviation of the effect."""
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (perturbation, latent): inclusion probability above one half."""
+        return self.inclusion_probability > ACTIVE_ABOVE
+
+
+def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) -> PosteriorEffects:
+    """Moments of the effects under the guide.
+
+    Exact for a mean-field guide. Where the embedding depends on the mask, its moments are averaged over the draws in
+    which the entry is active (over all draws if it never is).
+    """
+    moments = _moments(key, fitted.params, fitted.model_guide, n_particles)
+    return PosteriorEffects(*(np.asarray(value) for value in moments))
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _moments(key: jax.Array, params: Params, model_guide: ModelGuide, n_particles: int) -> tuple[Array, Array, Array]:
+    batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+
+    def add(total: tuple[Array, ...], particle_key: jax.Array) -> tuple[tuple[Array, ...], None]:
+        guide = handlers.substitute(handlers.seed(model_guide.guide, particle_key), data=params)
+        trace = handlers.trace(guide).get_trace(batch)
+        first, variance = trace["E"]["fn"].mean, trace["E"]["fn"].variance
+        probability, active = jnp.ones_like(first), jnp.ones_like(first)
+        if "mask" in trace:
+            probability, active = trace["mask"]["fn"].mean, trace["mask"]["value"]
+        second = variance + first**2
+        drawn = (probability, active, active * first, active * second, first, second)
+        return tuple(a + b for a, b in zip(total, drawn, strict=True)), None
+
+    shape = jax.eval_shape(lambda k: add((0.0,) * 6, k)[0], key)
+    nothing = tuple(jnp.zeros(s.shape) for s in shape)
+    sums, _ = jax.lax.scan(add, nothing, jax.random.split(key, n_particles))
+    probability, n_active, active_first, active_second, any_first, any_second = sums
+    probability = probability / n_particles
+    ever = n_active > 0
+    first = jnp.where(ever, active_first / jnp.maximum(n_active, 1), any_first / n_particles)
+    second = jnp.where(ever, active_second / jnp.maximum(n_active, 1), any_second / n_particles)
+    mean = probability * first
+    return probability, mean, jnp.sqrt(jnp.maximum(probability * second - mean**2, 0.0))

@@ -1,0 +1,152 @@
+"""Saving and loading fitted models: arrays through Orbax, everything else as JSON. Loading runs no stored code.
+
+A model folder holds `model.json` (configuration, vocabulary, versions, a digest of every array) and `arrays/`. Digests
+make damage an error instead of a wrong prediction.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from samsjax.errors import InputError, listing
+from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
+from samsjax.inference.log_weights import initial_parameters
+from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
+from samsjax.normalization import GeneStatistics
+
+FORMAT = 1
+_JSON = "model.json"
+_ARRAYS = "arrays"
+_PACKAGES = ("samsjax", "jax", "numpyro", "flax", "orbax-checkpoint")
+
+
+def save(fitted: Fitted, folder: str | Path) -> None:
+    """Write a model to a folder that does not exist yet.
+
+    Raises:
+        InputError: if the folder exists or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise InputError(f"{folder} exists; choose another folder or remove it")
+    tree = _arrays(fitted)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot create {folder}: {error.strerror}") from error
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / _ARRAYS, tree)
+    description = {
+        "format": FORMAT,
+        "model": model_name(fitted.config),
+        "config": asdict(fitted.config),  # type: ignore[call-overload]
+        "vocabulary": fitted.vocabulary._asdict(),
+        "history": list(fitted.history),
+        "digests": _digests(tree),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+    (folder / _JSON).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def load(folder: str | Path) -> Fitted:
+    """Read a model that `save` wrote. Needs neither the training data nor AnnData.
+
+    Raises:
+        InputError: if the folder is not a model, is of a newer format, or is damaged.
+    """
+    folder = Path(folder).absolute()
+    description = _read_description(folder)
+    try:
+        config = config_class(description["model"])(**description["config"])
+        words = description["vocabulary"]
+        vocabulary = Vocabulary(
+            **{**words, **{name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}}
+        )
+        digests, history = description["digests"], tuple(description["history"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / _JSON} is damaged: {error}") from error
+    target = _expected_arrays(config, vocabulary)
+    tree = _restore(folder, target)
+    damaged = [name for name, digest in _digests(tree).items() if digests.get(name) != digest]
+    if damaged:
+        raise InputError(f"the model in {folder} is damaged: content of {listing(damaged)} is not what was saved")
+    return Fitted(
+        config=config,
+        vocabulary=vocabulary,
+        statistics=DataStatistics(
+            len(vocabulary.gene_names),
+            len(vocabulary.perturbation_names),
+            GeneStatistics(np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"])),
+        ),
+        library_sizes=np.asarray(tree["library_sizes"]),
+        n_training_cells=np.asarray(tree["n_training_cells"]),
+        params=tree["params"],
+        history=history,
+    )
+
+
+def _arrays(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "params": fitted.params,
+        "gene_mean": np.asarray(fitted.statistics.genes.mean),
+        "gene_std": np.asarray(fitted.statistics.genes.std),
+        "library_sizes": fitted.library_sizes,
+        "n_training_cells": fitted.n_training_cells,
+    }
+
+
+def _digests(tree: dict[str, Any]) -> dict[str, str]:
+    """sha256 of the bytes, shape and type of every array, by its path in the tree."""
+    digests = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        header = f"{array.dtype.str}{array.shape}".encode()
+        digests[jax.tree_util.keystr(path)] = hashlib.sha256(header + array.tobytes()).hexdigest()
+    return digests
+
+
+def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Shapes and types of everything a model of this configuration stores, without computing anything."""
+    n_genes, n_perturbations = len(vocabulary.gene_names), len(vocabulary.perturbation_names)
+    per_gene = jax.ShapeDtypeStruct((n_genes,), np.float32)
+    blank = GeneStatistics(np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
+    model_guide = build_model(config, DataStatistics(n_genes, n_perturbations, blank))
+    return {
+        "params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)),
+        "gene_mean": per_gene,
+        "gene_std": per_gene,
+        "library_sizes": jax.ShapeDtypeStruct((N_LIBRARY_QUANTILES,), np.float32),
+        "n_training_cells": jax.ShapeDtypeStruct((n_perturbations,), np.int32),
+    }
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(f"no model folder at {folder}")
+    try:
+        description = json.loads((folder / _JSON).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is not a model folder: it has no {_JSON}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / _JSON} is damaged: {error}") from error
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise InputError(f"{folder / _JSON} is damaged: it does not describe a model")
+    if description["format"] > FORMAT:
+        raise InputError(f"{folder} has format {description['format']}; this version of samsjax reads up to {FORMAT}")
+    return description
+
+
+def _restore(folder: Path, target: dict[str, Any]) -> dict[str, Any]:
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder / _ARRAYS, target)
+    except Exception as error:  # noqa: BLE001 (Orbax raises many types for missing, cut or foreign files)
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"the arrays of the model in {folder} are missing or damaged: {first_line}") from error

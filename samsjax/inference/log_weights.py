@@ -1,0 +1,110 @@
+"""The one place that computes log weights: log p - log q of every site, for one draw from the guide.
+
+A bound is a reduction of these numbers: their weighted sum is a draw of the ELBO, their log-mean-exp over particles an
+importance-weighted bound. Training itself uses NumPyro's objectives; a test holds the two together.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+from numpyro import handlers
+
+from samsjax.effects import CELLS, PERTURBATIONS
+from samsjax.inference.batching import empty_batch
+from samsjax.types import Batch, ModelGuide, Params
+
+
+class LogWeights(NamedTuple):
+    """Log weights of one particle in nats, unweighted. With a leading axis after `vmap` over keys."""
+
+    reconstruction: Float[Array, " cell"]
+    """log p(x | latents)."""
+    local: dict[str, Float[Array, " cell"]]
+    """log p - log q of each site in plate `cells`."""
+    shared: dict[str, Float[Array, " row"]]
+    """log p - log q of each site in plate `perturbations`, for the batch's rows."""
+
+
+def traces(
+    key: jax.Array, model_guide: ModelGuide, params: Params, batch: Batch, given: dict[str, Array] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(model trace, guide trace) of one particle; sites in `given` take their value from there.
+
+    Keys are split as NumPyro's objectives split them, so the same key gives the same draws.
+    """
+    model_key, guide_key = jax.random.split(key)
+    guide = handlers.substitute(handlers.seed(model_guide.guide, guide_key), data={**params, **(given or {})})
+    guide_trace = handlers.trace(guide).get_trace(batch)
+    replayed = handlers.replay(handlers.seed(model_guide.model, model_key), guide_trace)
+    model_trace = handlers.trace(handlers.substitute(replayed, data=params)).get_trace(batch)
+    return model_trace, guide_trace
+
+
+def in_plate(site: dict[str, Any], plate: str) -> bool:
+    """Whether a site of a trace stands inside the named plate."""
+    return any(frame.name == plate for frame in site["cond_indep_stack"])
+
+
+def log_weights(
+    key: jax.Array, model_guide: ModelGuide, params: Params, batch: Batch, given: dict[str, Array] | None = None
+) -> LogWeights:
+    """Log weights of one particle. `vmap` over keys for more."""
+    model_trace, guide_trace = traces(key, model_guide, params, batch, given)
+    reconstruction = jnp.zeros(batch.dosage.shape[0])
+    local: dict[str, Array] = {}
+    shared: dict[str, Array] = {}
+    for name, site in _sample_sites(model_trace).items():
+        log_p = site["fn"].log_prob(site["value"])
+        if site["is_observed"]:
+            reconstruction = reconstruction + log_p
+            continue
+        group = shared if in_plate(site, PERTURBATIONS) else local
+        group[name] = log_p - guide_trace[name]["fn"].log_prob(guide_trace[name]["value"])
+    for name, site in _sample_sites(guide_trace).items():
+        if name not in model_trace:  # a penalty: `numpyro.factor` in the guide
+            group = local if in_plate(site, CELLS) else shared
+            group[name] = -site["fn"].log_prob(site["value"])
+    return LogWeights(reconstruction, local, shared)
+
+
+def _sample_sites(trace: dict[str, Any]) -> dict[str, Any]:
+    return {name: site for name, site in trace.items() if site["type"] == "sample"}
+
+
+def local_log_weight(weights: LogWeights) -> Float[Array, "*particle cell"]:
+    """Reconstruction plus all local terms, per cell."""
+    return sum(weights.local.values(), start=weights.reconstruction)
+
+
+def sampled_elbo(weights: LogWeights, batch: Batch) -> Float[Array, "*particle"]:
+    """One draw of the data set's ELBO per particle: local terms by cell weight, shared terms by row weight; nats."""
+    total = (local_log_weight(weights) * batch.weight).sum(axis=-1)
+    return sum(((term * batch.row_weight).sum(axis=-1) for term in weights.shared.values()), start=total)
+
+
+def iwelbo(log_weight: Float[Array, "particle cell"]) -> Float[Array, " cell"]:
+    """Importance-weighted bound in nats per cell: log mean over particles of exp(log weight)."""
+    return logsumexp(log_weight, axis=0) - jnp.log(log_weight.shape[0])
+
+
+def draw_shared(
+    key: jax.Array, model_guide: ModelGuide, params: Params, n_particles: int, batch: Batch
+) -> dict[str, Float[Array, "particle row ..."]]:
+    """Draws from the guide of every shared site for the rows of `batch` (see `batching.empty_batch`)."""
+
+    def draw(particle_key: jax.Array) -> dict[str, Array]:
+        guide = handlers.substitute(handlers.seed(model_guide.guide, particle_key), data=params)
+        sites = _sample_sites(handlers.trace(guide).get_trace(batch))
+        return {name: site["value"] for name, site in sites.items() if not in_plate(site, CELLS)}
+
+    return jax.vmap(draw)(jax.random.split(key, n_particles))
+
+
+def initial_parameters(key: jax.Array, model_guide: ModelGuide) -> Params:
+    """Parameters of model and guide before training. Their shapes cost nothing under `jax.eval_shape`."""
+    batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+    sites = {name: site for trace in traces(key, model_guide, {}, batch) for name, site in trace.items()}
+    return {name: site["value"] for name, site in sites.items() if site["type"] == "param"}

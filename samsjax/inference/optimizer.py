@@ -1,0 +1,32 @@
+"""The optimiser: Adam with warm-up, schedule, clipping and L2, all from optax."""
+
+import math
+
+import optax
+
+from samsjax.inference.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """Learning rate by step: a linear rise over `warmup_fraction`, then constant or cosine decay to almost zero."""
+    n_warmup = math.floor(config.warmup_fraction * config.n_steps)
+    peak = config.learning_rate
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(
+            peak / 25, peak, n_warmup, max(config.n_steps, n_warmup + 1), end_value=peak * 1e-4
+        )
+    return optax.join_schedules(
+        [optax.linear_schedule(peak / 25, peak, max(n_warmup, 1)), optax.constant_schedule(peak)],
+        [n_warmup],
+    )
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clip the gradient's global norm, add L2 to the gradient (coupled, as torch's Adam does), then Adam."""
+    steps = []
+    if config.clip_norm is not None:
+        steps.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.weight_decay > 0:
+        steps.append(optax.add_decayed_weights(config.weight_decay))
+    steps += [optax.scale_by_adam(), optax.scale_by_learning_rate(learning_rate(config))]
+    return optax.chain(*steps)

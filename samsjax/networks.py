@@ -1,0 +1,105 @@
+"""The networks of every model: a residual trunk with split input, and a Gaussian head on top of it.
+
+An input made of several parts (normalised counts, latent offset) is never concatenated: the first layer has one kernel
+per part and adds the products, which is the same function. Under `vmap` over particles the product with the counts,
+the largest of an encoder, does not depend on the particle and is computed once.
+
+Source: `specs` of SAMS-VAE 1.1, 1.2 (torch `Linear` initialisation, LeakyReLU 0.01, skip after the activation).
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+VARIANCE_FLOOR = 1e-4
+
+
+def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform on +-1/sqrt(fan_in), for kernels and biases alike."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class SplitAffine(nn.Module):
+    """Affine map of several inputs as if concatenated: sum_k x_k W_k + b, with parameters `kernel_k` and `bias`."""
+
+    n_out: int
+
+    @nn.compact
+    def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... out"]:
+        """The map's output; leading axes of the parts broadcast."""
+        fan_in = sum(part.shape[-1] for part in parts)
+        init = uniform_fan_in(fan_in)
+        total = self.param("bias", init, (self.n_out,))
+        for k, part in enumerate(parts):
+            total = total + part @ self.param(f"kernel_{k}", init, (part.shape[-1], self.n_out))
+        return total
+
+
+class ResidualMLP(nn.Module):
+    """`n_layers` layers of width `n_hidden`: h = a(W x + b) first, then h + a(W h + b)."""
+
+    n_layers: int
+    n_hidden: int
+
+    @nn.compact
+    def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... hidden"]:
+        """Hidden representation of the concatenated parts."""
+        h = nn.leaky_relu(SplitAffine(self.n_hidden, name="layer_0")(*parts), 0.01)
+        for k in range(1, self.n_layers):
+            h = h + nn.leaky_relu(SplitAffine(self.n_hidden, name=f"layer_{k}")(h), 0.01)
+        return h
+
+
+def floored_scale(log_variance: Array) -> Array:
+    """Standard deviation of a variance given as its logarithm, kept above sqrt(1e-4)."""
+    return jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
+
+
+class GaussianNetwork(nn.Module):
+    """Mean and standard deviation of a diagonal Gaussian of size `n_out` as a function of its inputs."""
+
+    n_out: int
+    n_layers: int
+    n_hidden: int
+
+    @nn.compact
+    def __call__(self, *parts: Float[Array, "... _"]) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
+        """(loc, scale) of the Gaussian for the concatenated parts."""
+        h = ResidualMLP(self.n_layers, self.n_hidden, name="trunk")(*parts)
+        loc = SplitAffine(self.n_out, name="loc")(h)
+        return loc, floored_scale(SplitAffine(self.n_out, name="log_variance")(h))
+
+
+class MaskedEmbeddingNetwork(nn.Module):
+    """Gaussian over a perturbation's embedding given its mask and which perturbation it is.
+
+    The function of the pair (mask, one-hot of the perturbation). The one-hot product is a row lookup, so the cost does
+    not depend on the number of perturbations.
+    """
+
+    n_perturbations: int
+    n_latent: int
+    n_layers: int
+    n_hidden: int
+
+    @nn.compact
+    def __call__(
+        self, mask: Float[Array, "row latent"], rows: Array
+    ) -> tuple[Float[Array, "row latent"], Float[Array, "row latent"]]:
+        """(loc, scale) of the embeddings of the perturbations `rows` under `mask`."""
+        init = uniform_fan_in(self.n_latent + self.n_perturbations)
+        identity = self.param("identity", init, (self.n_perturbations, self.n_hidden))
+        first = self.param("bias_0", init, (self.n_hidden,)) + identity[rows]
+        h = nn.leaky_relu(first + mask @ self.param("kernel_0", init, (self.n_latent, self.n_hidden)), 0.01)
+        for k in range(1, self.n_layers):
+            h = h + nn.leaky_relu(SplitAffine(self.n_hidden, name=f"layer_{k}")(h), 0.01)
+        loc = SplitAffine(self.n_latent, name="loc")(h)
+        return loc, floored_scale(SplitAffine(self.n_latent, name="log_variance")(h))

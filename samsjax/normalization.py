@@ -1,0 +1,62 @@
+"""What encoders see instead of raw counts: per-gene standardisation with statistics of the training cells.
+
+Source: SAMS-VAE, specification 1.6. Differs: a constant gene has its standard deviation floored (the reference divides
+by zero), and statistics are computed in chunks so that sparse counts are never made dense as a whole.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from samsjax.errors import check_choice
+
+NORMALIZATIONS = ("log_standardize", "standardize", "none")
+STANDARD_DEVIATION_FLOOR = 1e-6
+_CHUNK = 4096
+
+
+class GeneStatistics(NamedTuple):
+    """Mean and standard deviation per gene of x ("standardize") or log(1 + x) ("log_standardize")."""
+
+    mean: Float[Array, " gene"]
+    std: Float[Array, " gene"]
+
+
+def gene_statistics(x, normalization: str) -> GeneStatistics:
+    """Statistics of a (cell, gene) matrix, dense or scipy sparse, with ddof = 1, accumulated in float64.
+
+    Raises:
+        InputError: for an unknown normalization.
+    """
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    n_cells, n_genes = x.shape
+    if normalization == "none":
+        return GeneStatistics(np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
+    total = np.zeros(n_genes)
+    for chunk in _transformed_chunks(x, normalization):
+        total += chunk.sum(axis=0)
+    mean = total / n_cells
+    squares = np.zeros(n_genes)
+    for chunk in _transformed_chunks(x, normalization):
+        squares += ((chunk - mean) ** 2).sum(axis=0)
+    std = np.sqrt(squares / max(n_cells - 1, 1))
+    return GeneStatistics(mean.astype(np.float32), np.maximum(std, STANDARD_DEVIATION_FLOOR).astype(np.float32))
+
+
+def _transformed_chunks(x, normalization: str):
+    for start in range(0, x.shape[0], _CHUNK):
+        rows = x[start : start + _CHUNK]
+        dense = np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float64)
+        yield np.log1p(dense) if normalization == "log_standardize" else dense
+
+
+def normalize(
+    x: Float[Array, "cell gene"], statistics: GeneStatistics, normalization: str
+) -> Float[Array, "cell gene"]:
+    """Encoder input for `x` under the named normalization."""
+    if normalization == "none":
+        return x
+    values = jnp.log1p(x) if normalization == "log_standardize" else x
+    return (values - statistics.mean) / statistics.std

@@ -1,0 +1,47 @@
+"""The words every part of samsjax shares: what a minibatch is, what a model is, and how dimensions are called.
+
+Dimension names in signatures (jaxtyping): `cell`, `gene`, `perturbation` (all perturbations of a data set), `row`
+(the perturbations a batch instantiates), `slot` (places for perturbations in one cell), `latent`, `particle` (draws
+from the guide). Nothing here computes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+Params = dict[str, Any]
+"""Values of all `numpyro.param` sites by name; network parameters are nested dictionaries."""
+
+
+class Batch(NamedTuple):
+    """Cells as a model sees them. All arrays live on the device.
+
+    A cell carries up to `slot` perturbations. `perturbation_index` points into `rows`, the perturbations this batch
+    instantiates, so a model never touches perturbations that no cell of the batch carries: its cost does not grow with
+    the size of a screen. With `rows = arange(n_perturbations)` the two numberings agree.
+    """
+
+    x: Float[Array, "cell gene"] | None
+    """Counts (or continuous values for normal likelihoods). None when the model is run forward to draw them."""
+    library_size: Float[Array, " cell"]
+    """Exposure: the total the expected counts of a cell add up to."""
+    perturbation_index: Int[Array, "cell slot"]
+    """Position in `rows`; arbitrary where the dosage is 0."""
+    dosage: Float[Array, "cell slot"]
+    """How much of each perturbation; 1 = applied, 0 = empty slot. A control cell has only zeros."""
+    weight: Float[Array, " cell"]
+    """How many cells of the data set this one stands for in a bound; 0 marks padding."""
+    rows: Int[Array, " row"]
+    """Which perturbations this batch instantiates."""
+    row_weight: Float[Array, " row"]
+    """How many times each row's shared terms count in a bound; 1 when all are present, 0 marks padding."""
+
+
+class ModelGuide(NamedTuple):
+    """Two NumPyro programs over a `Batch`, and what is needed to run them without data."""
+
+    model: Callable[[Batch], Any]
+    guide: Callable[[Batch], Any]
+    n_genes: int
+    n_perturbations: int

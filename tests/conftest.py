@@ -1,0 +1,54 @@
+"""Fixtures every test folder shares. Session-wide so that models are compiled once per worker."""
+
+import os
+from pathlib import Path
+
+# Two workers share two cores: without this each XLA client starts a thread per core and they fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run tests marked slow (minutes on two cores)")
+    parser.addoption("--gpu", action="store_true", help="also run tests marked gpu")
+
+
+def pytest_collection_modifyitems(config, items):
+    for flag in ("slow", "gpu"):
+        if not config.getoption(f"--{flag}"):
+            skip = pytest.mark.skip(reason=f"marked {flag}: run with --{flag}")
+            for item in items:
+                if flag in item.keywords:
+                    item.add_marker(skip)
+
+
+def _shared_folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder shared/{name} beside the checkout, which is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    return _shared_folder("parity")
+
+
+@pytest.fixture(scope="session")
+def shared_data_dir() -> Path:
+    return _shared_folder("data")
+
+
+@pytest.fixture(scope="session")
+def parity(parity_dir):
+    """Load one file of reference numbers as a dictionary of arrays."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(parity_dir / f"{name}.npz") as archive:
+            return {key: archive[key] for key in archive.files}
+
+    return load
