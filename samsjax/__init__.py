@@ -1,1 +1,80 @@
-"""samsjax."""
+"""samsjax: sparse, uncertain, composable perturbation effects from single-cell screens, in JAX and NumPyro.
+
+    import samsjax
+
+    data = samsjax.from_anndata(adata, perturbation_key="perturbation", control="control")
+    fitted = samsjax.fit(data, samsjax.SAMSVAEConfig(n_latent=20), seed=0)
+    scores = samsjax.evaluate(fitted, data)
+    samsjax.save(fitted, "model/")
+
+Layers, each importing only those before it: `types`, `data`, `distributions`; `networks`, `normalization`, `effects`;
+`likelihoods`; `models`; `inference`; `evaluation`; `reporting`. AnnData appears in `data.anndata` and `reporting` only.
+"""
+
+from samsjax.data import (
+    DataConfig,
+    PerturbationData,
+    SimulationConfig,
+    from_anndata,
+    parse_treatment,
+    read_h5ad,
+    simulate,
+    treatments,
+)
+from samsjax.errors import InputError
+from samsjax.evaluation import (
+    EffectsConfig,
+    EvaluationConfig,
+    data_effects,
+    effect_scores,
+    evaluate,
+    mask_agreement,
+    model_effects,
+    posterior_effects,
+    posterior_latents,
+    predictive_iwelbo,
+)
+from samsjax.inference import (
+    DivergenceError,
+    Fitted,
+    TrainConfig,
+    fit,
+    load,
+    log_weights,
+    save,
+)
+from samsjax.models import MODELS, SAMSVAEConfig, build_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MODELS",
+    "DataConfig",
+    "DivergenceError",
+    "EffectsConfig",
+    "EvaluationConfig",
+    "Fitted",
+    "InputError",
+    "PerturbationData",
+    "SAMSVAEConfig",
+    "SimulationConfig",
+    "TrainConfig",
+    "build_model",
+    "data_effects",
+    "effect_scores",
+    "evaluate",
+    "fit",
+    "from_anndata",
+    "load",
+    "log_weights",
+    "mask_agreement",
+    "model_effects",
+    "parse_treatment",
+    "posterior_effects",
+    "posterior_latents",
+    "predictive_iwelbo",
+    "read_h5ad",
+    "save",
+    "simulate",
+    "treatments",
+]

@@ -6,6 +6,7 @@ Read in this order:
 - `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; the distinct `Treatments` of a data set; reading a
   treatment to predict. The grammar of labels is in `labels`.
 - `splits`: which cells train, validate and test, by four rules.
+- `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line.
 - `anndata`: `from_anndata` and `read_h5ad`, the one border to AnnData. What can be said about a file is in `config`;
   opening files is in `files`, choosing genes and library sizes in `expression`, checks of values in `counts`.
 
@@ -27,6 +28,7 @@ from samsjax.data.encoding import (
     parse_treatment,
     treatments,
 )
+from samsjax.data.simulate import SimulationConfig, Truth, simulate
 from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
 
 __all__ = [
@@ -35,7 +37,9 @@ __all__ = [
     "DataConfig",
     "Encoding",
     "PerturbationData",
+    "SimulationConfig",
     "Treatments",
+    "Truth",
     "column_split",
     "encode_labels",
     "encode_matrix",
@@ -46,5 +50,6 @@ __all__ = [
     "parse_treatment",
     "random_split",
     "read_h5ad",
+    "simulate",
     "treatments",
 ]

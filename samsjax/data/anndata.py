@@ -193,6 +193,8 @@ def _split(adata: "anndata.AnnData", config: DataConfig, encoding: Encoding, *, 
         values = obs_column(adata, config.split_key, "split_key")
         return column_split(values, config.split_key, require_train=require_train)
     seed = config.split_seed
+    if config.split == "test":
+        return np.full(adata.n_obs, "test")
     if config.split == "combinations":
         labels = combination_names(encoding, config.separator, config.control[0])
         shares = {"train_fraction": config.train_combinations, "test_fraction": config.test_combinations}

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from samsjax.data.labels import check_grammar
 from samsjax.errors import InputError, check_choice, check_range
+
+SplitRule = Literal["random", "column", "combinations", "combination_cells", "test"]
+"""Rules of `samsjax.data.splits`; "test" calls every cell a test cell, for scoring a stored model."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class DataConfig:
     """Read only the matrix that is used and leave the others on disk: less memory for files with several layers."""
     min_cells_per_gene: int = 1
     """Genes with counts in fewer cells than this are left out, with a warning; 0 keeps all."""
-    split: Literal["random", "column", "combinations", "combination_cells"] = "random"
-    """Which cells train: at random, by a column, or holding back combinations or a share of their cells."""
+    split: SplitRule = "random"
+    """Which cells train: at random, by a column, holding back combinations or a share of their cells; test = none."""
     split_key: str | None = None
     """Column of obs with train, val, test or none for each cell (only with the split "column")."""
     split_seed: int = 0
@@ -57,7 +60,7 @@ class DataConfig:
                 object.__setattr__(self, name, (getattr(self, name),))
         check_grammar(self.separator, self.control)
         check_range("min_cells_per_gene", self.min_cells_per_gene, low=0)
-        check_choice("split", self.split, ("random", "column", "combinations", "combination_cells"))
+        check_choice("split", self.split, get_args(SplitRule))
         check_range("split_seed", self.split_seed, low=0, below=2**32)
         check_range("train_combinations", self.train_combinations, low=0, high=1)
         check_range("test_combinations", self.test_combinations, low=0, high=1)

@@ -27,7 +27,7 @@ from samsjax.errors import InputError, check_range
 class SimulationConfig:
     """Sizes and strengths of the simulated screen."""
 
-    n_genes: int = 500
+    n_genes: int = 600
     """Genes measured."""
     n_latent: int = 12
     """True mechanisms."""
@@ -49,7 +49,7 @@ class SimulationConfig:
     """Mean size of an effect, in standard deviations of the basal state."""
     effect_size_sd: float = 0.4
     """Standard deviation of effect sizes."""
-    median_library_size: float = 600.0
+    median_library_size: float = 400.0
     """Median total count of a cell."""
     library_size_log_sd: float = 0.6
     """Standard deviation of log totals."""

@@ -35,7 +35,7 @@ _VALUES_IN_FLIGHT = 2**23
 class EffectsConfig:
     """How treatment effects are predicted."""
 
-    n_particles: int = 1000
+    n_particles: int = 500
     """Draws from the posterior."""
     transform: Literal["log2_cp10k", "cp10k", "counts"] = "log2_cp10k"
     """Scale in which effects are stated."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from samsjax.data.dataset import PerturbationData
-from samsjax.errors import check_choice
+from samsjax.errors import InputError
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fit import FitResult, fit_model
 from samsjax.likelihoods import models_counts
@@ -100,7 +100,8 @@ def fit(
     """
     model = model if model is not None else SAMSVAEConfig()
     train = train if train is not None else TrainConfig()
-    check_values(data, model.likelihood)
+    if models_counts(model.likelihood) and not np.issubdtype(data.x.dtype, np.integer):
+        raise InputError(f"likelihood {model.likelihood!r} needs whole counts, but the data hold {data.x.dtype} values")
     statistics = statistics_of(data, model.normalization)
     library_sizes = np.quantile(data.library_size[data.cells("train")], np.linspace(0, 1, N_LIBRARY_QUANTILES))
     result = fit_model(jax.random.key(seed), build_model(model, statistics), data, train, progress=progress)

@@ -1,0 +1,1 @@
+"""The doors: `python -m experiments.fit`, `experiments.evaluate` and `experiments.predict`. Each explains its `--help`."""

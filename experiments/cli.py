@@ -1,0 +1,71 @@
+"""What the doors share: flags from dataclasses, and errors as one sentence instead of a traceback."""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from samsjax.errors import InputError
+from samsjax.inference.fit import DivergenceError
+
+Command = TypeVar("Command")
+
+
+def parse(command: Any, argv: Sequence[str], *, door: str, description: str, default: Any = None) -> Any:
+    """Flags of the dataclass `command`; stops with status 2 and the nearest names on an unknown one."""
+    options = {} if default is None else {"default": default}
+    return tyro.cli(command, args=list(argv), prog=f"python -m experiments.{door}", description=description, **options)
+
+
+def take_flag(argv: Sequence[str], flag: str, default: str | None) -> tuple[str | None, list[str]]:
+    """The value of one flag and the other arguments, for flags that decide which others exist.
+
+    Raises:
+        InputError: if the flag is given twice or without a value.
+    """
+    values, rest, position = [], [], 0
+    while position < len(argv):
+        token = argv[position]
+        if token == flag:
+            if position + 1 >= len(argv) or argv[position + 1].startswith("--"):
+                raise InputError(f"{flag} needs a value")
+            values.append(argv[position + 1])
+            position += 1
+        elif token.startswith(f"{flag}="):
+            values.append(token[len(flag) + 1 :])
+        else:
+            rest.append(token)
+        position += 1
+    if len(values) > 1:
+        raise InputError(f"{flag} is given {len(values)} times: {', '.join(values)}")
+    return (values[0] if values else default), rest
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Call a door's main; a mistake in the input ends the process with status 2, divergence with status 1."""
+    warnings.showwarning = _show_warning
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        sys.exit(_complain(f"error: {error}", 2))
+    except DivergenceError as error:
+        sys.exit(_complain(f"error: {error}", 1))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted; nothing was written", 130))
+
+
+def say(text: str) -> None:
+    """A line of progress, on standard error so that results on standard output stay clean."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _complain(text: str, status: int) -> int:
+    say(text)
+    return status
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    del category, filename, lineno, file, line
+    say(f"warning: {message}")

@@ -1,0 +1,110 @@
+"""Score a stored model on other cells.
+
+    python -m experiments.evaluate --run runs/screen --data.path other.h5ad --out runs/screen-on-other
+
+Genes are matched by name and perturbations by label; how to read the file defaults to how the run read its own. All
+cells count as test cells unless --data.split says otherwise. Writes the same files as experiments.fit, without history
+and model. Cells the model was trained on make scores look better than they are: a warning counts them by name.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments import output
+from experiments.cli import parse, run, say, take_flag
+from experiments.fit import describe, write_results
+from experiments.stored import data_settings, load_run
+from samsjax import reporting
+from samsjax.data import DataConfig, PerturbationData, read_h5ad
+from samsjax.errors import InputError
+from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
+from samsjax.inference.fitted import Fitted
+from samsjax.likelihoods import models_counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """All settings of an evaluation."""
+
+    run: Path
+    """Folder written by experiments.fit."""
+    out: Path
+    """Folder for the results; must not exist."""
+    overwrite: bool = False
+    """Replace the results of an earlier run in that folder."""
+    seed: int = 0
+    """Decides all draws."""
+    data: DataConfig = field(default_factory=DataConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse flags with the run's own data settings as defaults, then score."""
+    stored, _ = take_flag(argv, "--run", None)
+    settings = DataConfig(split="test") if stored is None else data_settings(Path(stored))
+    command = parse(_command_with(settings), argv, door="evaluate", description=__doc__ or "")
+    output.check_output(command.out, overwrite=command.overwrite)
+    fitted = load_run(command.run)
+    data = read_for(fitted, command.data)
+    _warn_of_training_cells(command.run, data)
+    say(describe(data))
+    with output.output_folder(command.out, overwrite=command.overwrite) as folder:
+        start = time.perf_counter()
+        scores = evaluate(fitted, data, command.evaluation, seed=command.seed)
+        metrics = scores.metrics | {"time/evaluate_s": time.perf_counter() - start}
+        metrics["memory/peak_gb"] = output.peak_memory_gb()
+        output.write_json(folder / output.CONFIG, command)
+        output.write_json(folder / "environment.json", output.environment())
+        write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
+        output.write_json(folder / "metrics.json", metrics)
+    print(reporting.metrics_summary(metrics))
+    print(f"written to {command.out}")
+
+
+def _command_with(settings: DataConfig) -> type:
+    """`EvaluateCommand` whose data flags default to `settings`."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Command(EvaluateCommand):
+        data: DataConfig = field(default_factory=lambda: settings)
+
+    return Command
+
+
+def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
+    """The cells of a file in the vocabulary, gene order and exposure scale of a stored model.
+
+    Raises:
+        InputError: without a file, or if genes or perturbations do not match.
+    """
+    if config.path is None:
+        raise InputError("--data.path is missing: name the .h5ad file to score the model on")
+    vocabulary = fitted.vocabulary
+    keyed = vocabulary.library_size_source == config.library_size_key
+    return read_h5ad(
+        config,
+        counts=models_counts(fitted.config.likelihood),
+        exposure_scale=vocabulary.exposure_scale if keyed else None,
+        vocabulary=vocabulary.perturbation_names,
+        gene_names=vocabulary.gene_names,
+    )
+
+
+def _warn_of_training_cells(run_folder: Path, data: PerturbationData) -> None:
+    import anndata
+
+    path = run_folder / "latents.h5ad"
+    if not path.is_file():
+        return
+    obs = anndata.read_h5ad(path, backed="r").obs
+    trained = set(obs.index[obs["split"] == "train"])
+    n_known = sum(name in trained for name in data.cell_names[data.cells("test")])
+    if n_known:
+        warnings.warn(f"{n_known} test cells have names of cells the model was trained on", stacklevel=2)
+
+
+if __name__ == "__main__":
+    run(main)

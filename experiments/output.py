@@ -1,0 +1,135 @@
+"""Writing results: all of a folder or nothing, plain JSON and CSV, and the environment they were made in."""
+
+import csv
+import json
+import math
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from samsjax.errors import InputError
+
+CONFIG = "config.json"
+"""Every run folder holds one; only folders that do are ever overwritten."""
+_PACKAGES = ("samsjax", "jax", "jaxlib", "numpyro", "flax", "optax", "orbax-checkpoint", "anndata", "numpy")
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists, or a place that cannot be written, before any work is done.
+
+    Raises:
+        InputError: saying which.
+    """
+    if os.path.lexists(path):
+        if not overwrite:
+            raise InputError(f"{path} exists; choose another --out or add --overwrite")
+        if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
+            raise InputError(f"{path} is not a result of samsjax (it has no {CONFIG}) and will not be overwritten")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"cannot write {path}: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: no permission to write in {parent}")
+
+
+@contextmanager
+def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block succeeds and vanishes when it fails."""
+    check_output(path, overwrite=overwrite)
+    path = path.absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        yield staging
+        staging.chmod(0o755)
+        if path.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / path.name
+            path.rename(retired)
+            staging.rename(path)
+            shutil.rmtree(retired.parent)
+        else:
+            staging.rename(path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def output_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block succeeds and vanishes when it fails."""
+    check_output(path, overwrite=overwrite)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=_existing_parent(path)) as folder:
+        staging = Path(folder) / path.name
+        yield staging
+        staging.replace(path)
+
+
+def _existing_parent(path: Path) -> Path:
+    parent = path.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    return parent
+
+
+def plain(value: Any) -> Any:
+    """Configurations and numbers as JSON knows them; an undefined number (NaN) becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON document, keys in the order given."""
+    path.write_text(json.dumps(plain(value), indent=1) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A CSV with the keys of the first row as header."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware a result was made with."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_cores": os.cpu_count(),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def peak_memory_gb() -> float:
+    """Most host memory the process held so far, plus the device's own peak where it has one; GB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    return (host + device) / 1e9

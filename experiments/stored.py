@@ -1,0 +1,46 @@
+"""A run folder as later doors see it: the model, and how its data were described."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from experiments.output import CONFIG
+from samsjax.data import DataConfig
+from samsjax.errors import InputError
+from samsjax.inference.checkpoint import load
+from samsjax.inference.fitted import Fitted
+
+
+def load_run(run: Path) -> Fitted:
+    """The fitted model of a run folder.
+
+    Raises:
+        InputError: if the folder is missing, is no run, or is damaged.
+    """
+    if not run.is_dir():
+        raise InputError(f"no run folder at {run}")
+    if not (run / "model").is_dir():
+        raise InputError(f"{run} is not a run folder: it has no model/ (expected a folder written by experiments.fit)")
+    return load(run / "model")
+
+
+def data_settings(run: Path) -> DataConfig:
+    """How the data of a run were described, without the file and the split: the defaults for other cells.
+
+    Raises:
+        InputError: if the run's configuration is missing or damaged.
+    """
+    try:
+        stored: dict[str, Any] = json.loads((run / CONFIG).read_text())["data"]
+        names = {field.name for field in fields(DataConfig)} - {"path", "split", "split_key"}
+        known = {name: _tuple(value) for name, value in stored.items() if name in names}
+        return DataConfig(**known, split="test")
+    except FileNotFoundError as error:
+        raise InputError(f"{run} is not a run folder: it has no {CONFIG}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{run / CONFIG} is damaged: {error}") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,61 @@
+"""Tables: effects as a data frame, and the few numbers a terminal shows at the end of a run."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samsjax.evaluation.posterior_effects import PosteriorEffects
+from samsjax.inference.fitted import Fitted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REFERENCES = ("train", "val", "test", "all")
+
+
+def effects_table(fitted: Fitted, effects: PosteriorEffects) -> "pd.DataFrame":
+    """One row per perturbation and latent dimension: inclusion probability, effect mean and sd, training cells.
+
+    The effect is mask x embedding, in standard deviations of the basal state's prior, at dosage 1.
+    """
+    import pandas as pd  # late: importing samsjax stays light
+
+    n_perturbations, n_latent = effects.mean.shape
+    return pd.DataFrame(
+        {
+            "perturbation": np.repeat(fitted.vocabulary.perturbation_names, n_latent),
+            "latent": np.tile(np.arange(n_latent), n_perturbations),
+            "inclusion_probability": effects.inclusion_probability.ravel(),
+            "effect_mean": effects.mean.ravel(),
+            "effect_sd": effects.sd.ravel(),
+            "n_training_cells": np.repeat(fitted.n_training_cells, n_latent),
+        }
+    )
+
+
+def metrics_summary(metrics: Mapping[str, float]) -> str:
+    """The metrics as a short aligned text: bounds, effects by reference, masks, time and memory."""
+    lines = ["predictive IWELBO (nats per cell, higher is better)"]
+    lines += [f"  {split:<8}{metrics[name]:12.3f}" for split, name in _present(metrics, "{}/predictive_iwelbo")]
+    scores = ("pearson", "pearson_top20", "r2", "r2_top20")
+    lines += [
+        "treatment effects, model against measured (best 1)",
+        "  reference cells" + "".join(f"{s:>15}" for s in scores),
+    ]
+    for reference, name in _present(metrics, "ate/{}/pearson"):
+        values = "".join(f"{metrics[name.replace('pearson', score)]:15.3f}" for score in scores)
+        lines.append(f"  {reference:<15}{values}")
+    if "mask/f1" in metrics:
+        parts = ", ".join(f"{score} {metrics[f'mask/{score}']:.3f}" for score in ("precision", "recall", "f1"))
+        lines.append(f"masks against the truth: {parts}")
+    if "time/train_s" in metrics:
+        lines.append(
+            f"{metrics['time/steps']:.0f} steps in {metrics['time/train_s']:.1f} s after {metrics['time/compile_s']:.1f} s "
+            f"of compiling; evaluation {metrics['time/evaluate_s']:.1f} s; peak memory {metrics['memory/peak_gb']:.2f} GB"
+        )
+    return "\n".join(lines)
+
+
+def _present(metrics: Mapping[str, float], pattern: str) -> list[tuple[str, str]]:
+    return [(name, pattern.format(name)) for name in REFERENCES if pattern.format(name) in metrics]
