@@ -21,6 +21,8 @@ class TrainConfig:
     """Bound to climb: closed-form divergences where known, or sampled ones."""
     learning_rate: float = 5e-3
     """Peak learning rate of Adam."""
+    effect_step_factor: float = 5.0
+    """How much longer the steps of masks and effects are than those of the networks (the published recipe has 1)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: decay along a cosine to almost zero, or stay."""
     warmup_fraction: float = 0.3
@@ -38,6 +40,7 @@ class TrainConfig:
         check_choice("objective", self.objective, list(OBJECTIVES))
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_range("learning_rate", self.learning_rate, above=0.0)
+        check_range("effect_step_factor", self.effect_step_factor, above=0.0)
         check_range("warmup_fraction", self.warmup_fraction, low=0.0, below=1.0)
         check_range("weight_decay", self.weight_decay, low=0.0)
         if self.clip_norm is not None:

@@ -105,6 +105,23 @@ def draw_shared(
 
 def initial_parameters(key: jax.Array, model_guide: ModelGuide) -> Params:
     """Parameters of model and guide before training. Their shapes cost nothing under `jax.eval_shape`."""
+    return {name: site["value"] for name, site in _parameter_sites(key, model_guide).items()}
+
+
+def effect_parameters(model_guide: ModelGuide) -> frozenset[str]:
+    """Names of the parameters that are arrays with one row per perturbation, read from the plates they stand in."""
+    found: set[str] = set()
+
+    def look(key: jax.Array) -> Array:
+        sites = _parameter_sites(key, model_guide)
+        found.update(n for n, s in sites.items() if in_plate(s, PERTURBATIONS) and not isinstance(s["value"], dict))
+        return jnp.zeros(())
+
+    jax.eval_shape(look, jax.random.key(0))
+    return frozenset(found)
+
+
+def _parameter_sites(key: jax.Array, model_guide: ModelGuide) -> dict[str, Any]:
     batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
     sites = {name: site for trace in traces(key, model_guide, {}, batch) for name, site in trace.items()}
-    return {name: site["value"] for name, site in sites.items() if site["type"] == "param"}
+    return {name: site for name, site in sites.items() if site["type"] == "param"}

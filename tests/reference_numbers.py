@@ -1,0 +1,146 @@
+"""Bridges to the reference numbers: their weights as our parameters, their noise as our draws.
+
+The fixtures store torch weights (out, in) under torch names, and the uniform and normal noise in the order it was
+consumed: mask, then E, then z.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.primitives import Messenger
+
+from samsjax.distributions import StraightThroughBernoulli
+from samsjax.models import DataStatistics
+from samsjax.normalization import GeneStatistics
+from samsjax.types import Batch
+
+Numbers = dict[str, np.ndarray]
+
+
+def affine(numbers: Numbers, name: str, *widths: int) -> dict[str, Any]:
+    """A torch linear layer as `SplitAffine` parameters, its input cut into parts of these widths."""
+    kernel = jnp.asarray(numbers[f"{name}.weight"]).T
+    edges = np.cumsum([0, *(widths or (kernel.shape[0],))])
+    parts = {f"kernel_{k}": kernel[edges[k] : edges[k + 1]] for k in range(len(edges) - 1)}
+    return {"bias": jnp.asarray(numbers[f"{name}.bias"]), **parts}
+
+
+def trunk(numbers: Numbers, name: str, *widths: int) -> dict[str, Any]:
+    """A residual trunk, the first layer's input cut into parts."""
+    layers, k = {}, 0
+    while f"{name}.mlp.layers.{k}.0.weight" in numbers:
+        layers[f"layer_{k}"] = affine(numbers, f"{name}.mlp.layers.{k}.0", *(widths if k == 0 else ()))
+        k += 1
+    return layers
+
+
+def gaussian_network(numbers: Numbers, name: str, *widths: int) -> dict[str, Any]:
+    return {
+        "trunk": trunk(numbers, name, *widths),
+        "loc": affine(numbers, f"{name}.mean_encoder"),
+        "log_variance": affine(numbers, f"{name}.log_var_encoder"),
+    }
+
+
+def embedding_network(numbers: Numbers, name: str, n_latent: int) -> dict[str, Any]:
+    first = affine(numbers, f"{name}.mlp.layers.0.0")
+    layers = trunk(numbers, name)
+    del layers["layer_0"]
+    return {
+        "kernel_0": first["kernel_0"][:n_latent],
+        "identity": first["kernel_0"][n_latent:],
+        "bias_0": first["bias"],
+        **layers,
+        "loc": affine(numbers, f"{name}.mean_encoder"),
+        "log_variance": affine(numbers, f"{name}.log_var_encoder"),
+    }
+
+
+def decoder(numbers: Numbers, name: str, likelihood: str) -> dict[str, Any]:
+    heads = {
+        "library_nb": lambda: {
+            "share": affine(numbers, f"{name}.normalized_mean_decoder.0"),
+            "log_theta": jnp.asarray(numbers[f"{name}.log_concentration"]),
+        },
+        "poisson": lambda: {"rate": affine(numbers, f"{name}.rate_decoder.0")},
+        "normal": lambda: {
+            "loc": affine(numbers, f"{name}.mean_encoder"),
+            "log_variance": affine(numbers, f"{name}.log_var_encoder"),
+        },
+        "normal_fixed_variance": lambda: {
+            "loc": affine(numbers, f"{name}.mean_encoder"),
+            "log_variance": jnp.asarray(numbers[f"{name}.log_var_encoder.log_var"]),
+        },
+    }
+    return {"trunk": trunk(numbers, name), "head": heads[likelihood]()}
+
+
+def sams_vae_parameters(numbers: Numbers, *, mean_field_encoder: bool = False) -> dict[str, Any]:
+    """All parameters of a SAMS-VAE fixture."""
+    logits = jnp.asarray(numbers["guide.param_dict.q_mask_logits"])
+    n_genes = numbers["stat.x_mean"].shape[0] if "stat.x_mean" in numbers else numbers["X"].shape[1]
+    widths = (n_genes,) if mean_field_encoder else (n_genes, logits.shape[1])
+    parameters = {
+        "mask_logits": logits,
+        "encoder$params": gaussian_network(numbers, "guide.z_basal_encoder", *widths),
+        "decoder$params": decoder(numbers, "model.decoder", "library_nb"),
+    }
+    if "guide.param_dict.q_E_loc" in numbers:
+        parameters["E_loc"] = jnp.asarray(numbers["guide.param_dict.q_E_loc"])
+        parameters["E_log_scale"] = jnp.asarray(numbers["guide.param_dict.q_E_log_scale"])
+    else:
+        parameters["embedding$params"] = embedding_network(numbers, "guide.embedding_encoder", logits.shape[1])
+    return parameters
+
+
+def statistics(numbers: Numbers, normalization: str, n_genes: int, n_perturbations: int) -> DataStatistics:
+    names = {"log_standardize": ("stat.log_x_mean", "stat.log_x_std"), "standardize": ("stat.x_mean", "stat.x_std")}
+    mean, std = (jnp.asarray(numbers[name]).reshape(-1) for name in names[normalization])
+    return DataStatistics(n_genes, n_perturbations, GeneStatistics(mean, std))
+
+
+def slots(dosage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A dense dosage matrix as (index, dosage) with one slot per perturbation."""
+    index = np.tile(np.arange(dosage.shape[1], dtype=np.int32), (len(dosage), 1))
+    return index, dosage.astype(np.float32)
+
+
+def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray) -> Batch:
+    index, dose = slots(dosage)
+    n_perturbations = dosage.shape[1]
+    return Batch(
+        x=jnp.asarray(x, jnp.float32),
+        library_size=jnp.asarray(library_size, jnp.float32),
+        perturbation_index=jnp.asarray(index),
+        dosage=jnp.asarray(dose),
+        weight=jnp.ones(len(x)),
+        rows=jnp.arange(n_perturbations),
+        row_weight=jnp.ones(n_perturbations),
+    )
+
+
+def noise(numbers: Numbers, prefix: str = "noise") -> list[np.ndarray]:
+    """Noise arrays in the order they were consumed."""
+    names = [name for name in numbers if name.startswith(prefix)]
+    return [numbers[name] for name in sorted(names, key=lambda n: int(n.removeprefix(prefix).split("_")[0]))]
+
+
+class given_noise(Messenger):  # noqa: N801
+    """Handler: latent sample sites take the value that belongs to the given noise, in order, differentiably."""
+
+    def __init__(self, fn: Any = None, noise: Any = ()) -> None:
+        self.noise = list(noise)
+        self.position = 0
+        super().__init__(fn)
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
+            return
+        value = self.noise[self.position]
+        self.position += 1
+        fn = msg["fn"]
+        while isinstance(fn, dist.Independent):
+            fn = fn.base_dist
+        msg["value"] = fn.from_uniform(value) if isinstance(fn, StraightThroughBernoulli) else fn.loc + fn.scale * value
