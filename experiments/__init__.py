@@ -1,1 +1,1 @@
-"""The doors: `python -m experiments.fit`, `experiments.evaluate` and `experiments.predict`. Each explains its `--help`."""
+"""The doors: `python -m experiments.fit`, `experiments.evaluate` and `experiments.predict`. Each has `--help`."""

@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 import tyro
 
-from samsjax.errors import InputError
-from samsjax.inference.fit import DivergenceError
+from samsjax.errors import InputError, check_range
+from samsjax.inference.training import DivergenceError
 
 Command = TypeVar("Command")
 
 
-def parse(command: Any, argv: Sequence[str], *, door: str, description: str, default: Any = None) -> Any:
+def parse(command: Any, argv: Sequence[str], *, program: str, description: str, default: Any = None) -> Any:
     """Flags of the dataclass `command`; stops with status 2 and the nearest names on an unknown one."""
     options = {} if default is None else {"default": default}
-    return tyro.cli(command, args=list(argv), prog=f"python -m experiments.{door}", description=description, **options)
+    return tyro.cli(command, args=list(argv), prog=program, description=description, **options)
 
 
 def take_flag(argv: Sequence[str], flag: str, default: str | None) -> tuple[str | None, list[str]]:
@@ -41,6 +41,11 @@ def take_flag(argv: Sequence[str], flag: str, default: str | None) -> tuple[str 
     if len(values) > 1:
         raise InputError(f"{flag} is given {len(values)} times: {', '.join(values)}")
     return (values[0] if values else default), rest
+
+
+def check_seed(seed: int) -> None:
+    """Raises: InputError for a seed outside the range that every generator takes."""
+    check_range("seed", seed, low=0, below=2**32)
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:

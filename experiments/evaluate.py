@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import output
-from experiments.cli import parse, run, say, take_flag
+from experiments.cli import check_seed, parse, run, say, take_flag
 from experiments.fit import describe, write_results
 from experiments.stored import data_settings, load_run
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData, read_h5ad
+from samsjax.data.expression import obs_column
+from samsjax.data.files import opened
 from samsjax.errors import InputError
 from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
 from samsjax.inference.fitted import Fitted
@@ -40,13 +42,16 @@ class EvaluateCommand:
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags with the run's own data settings as defaults, then score."""
     stored, _ = take_flag(argv, "--run", None)
     settings = DataConfig(split="test") if stored is None else data_settings(Path(stored))
-    command = parse(_command_with(settings), argv, door="evaluate", description=__doc__ or "")
-    output.check_output(command.out, overwrite=command.overwrite)
+    command = parse(_command_with(settings), argv, program="python -m experiments.evaluate", description=__doc__ or "")
+    output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.run, command.data.path])
     fitted = load_run(command.run)
     data = read_for(fitted, command.data)
     _warn_of_training_cells(command.run, data)
@@ -94,13 +99,12 @@ def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
 
 
 def _warn_of_training_cells(run_folder: Path, data: PerturbationData) -> None:
-    import anndata
-
     path = run_folder / "latents.h5ad"
     if not path.is_file():
         return
-    obs = anndata.read_h5ad(path, backed="r").obs
-    trained = set(obs.index[obs["split"] == "train"])
+    with opened(path, lazy=True) as latents:
+        split = obs_column(latents, "split", f"column of {path}")
+        trained = set(split.index[split == "train"])
     n_known = sum(name in trained for name in data.cell_names[data.cells("test")])
     if n_known:
         warnings.warn(f"{n_known} test cells have names of cells the model was trained on", stacklevel=2)

@@ -20,9 +20,10 @@ import jax
 import numpy as np
 
 from experiments import output
-from experiments.cli import parse, run, say, take_flag
+from experiments.cli import check_seed, parse, run, say, take_flag
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData, SimulationConfig, Truth, read_h5ad, simulate
+from samsjax.errors import InputError
 from samsjax.evaluation.bounds import posterior_latents
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.inference.checkpoint import save
@@ -52,14 +53,17 @@ class FitCommand(Generic[ModelSettings]):
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags, then do everything; results appear in the output folder only when all is done."""
     name, rest = take_flag(argv, "--model", DEFAULT_MODEL)
     settings = config_class(str(name))
     description = f"{__doc__}\n--model NAME chooses the model ({', '.join(MODELS)}); its settings are below."
-    command = parse(FitCommand[settings], rest, door="fit", description=description)  # type: ignore[valid-type]
-    output.check_output(command.out, overwrite=command.overwrite)
+    command = parse(FitCommand[settings], rest, program="python -m experiments.fit", description=description)  # type: ignore[valid-type]
+    output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.data.path])
     data, truth = load_data(command)
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
@@ -69,9 +73,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def load_data(command: FitCommand) -> tuple[PerturbationData, Truth | None]:
-    """The file named by the flags, or the built-in simulation with its truth."""
+    """The file named by the flags, or the built-in simulation with its truth.
+
+    Raises:
+        InputError: if the data cannot be used, or flags describe a file that is not named.
+    """
     if command.data.path is None:
+        if command.data != DataConfig():
+            raise InputError("--data.path is missing: other --data flags describe a file, and none is named")
         return simulate(command.simulation, seed=command.seed)
+    if command.simulation != SimulationConfig():
+        raise InputError("--simulation flags and --data.path exclude each other: give one of them")
     return read_h5ad(command.data, counts=models_counts(command.model.likelihood)), None
 
 

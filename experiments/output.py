@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,17 +25,42 @@ CONFIG = "config.json"
 _PACKAGES = ("samsjax", "jax", "jaxlib", "numpyro", "flax", "optax", "orbax-checkpoint", "anndata", "numpy")
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists, or a place that cannot be written, before any work is done.
+def check_folder(path: Path, *, overwrite: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse an output folder that exists, or a place that cannot be written, before any work is done.
+
+    `inputs` are files and folders about to be read: a folder that holds one of them is never replaced.
 
     Raises:
         InputError: saying which.
     """
-    if os.path.lexists(path):
-        if not overwrite:
-            raise InputError(f"{path} exists; choose another --out or add --overwrite")
-        if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).is_file():
-            raise InputError(f"{path} is not a result of samsjax (it has no {CONFIG}) and will not be overwritten")
+    _check_output(path, overwrite=overwrite)
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; give the name of a folder")
+    if any(path.iterdir()) and not (path / CONFIG).is_file():
+        raise InputError(f"{path} is not a result of samsjax (it has no {CONFIG}) and will not be overwritten")
+    for used in inputs:
+        if used is not None and used.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{path} holds {used}, which is to be read, and will not be overwritten")
+
+
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output file that exists or is not named .h5ad, or a place that cannot be written.
+
+    Raises:
+        InputError: saying which.
+    """
+    if path.suffix != ".h5ad":
+        raise InputError(f"--out {path} must end in .h5ad")
+    _check_output(path, overwrite=overwrite)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
+
+
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"{path} exists; choose another --out or add --overwrite")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir():
         raise InputError(f"cannot write {path}: {parent} is not a folder")
@@ -46,46 +71,53 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 @contextmanager
 def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block succeeds and vanishes when it fails."""
-    check_output(path, overwrite=overwrite)
+    check_folder(path, overwrite=overwrite)
     path = path.absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        yield staging
-        staging.chmod(0o755)
+    with _staging_beside(path) as staging:
+        result, retired = staging / "new", staging / "old"
+        result.mkdir()
+        yield result
         if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / path.name
             path.rename(retired)
-            staging.rename(path)
-            shutil.rmtree(retired.parent)
-        else:
-            staging.rename(path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            result.rename(path)
+        except OSError:
+            retired.rename(path)
+            raise
 
 
 @contextmanager
 def output_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block succeeds and vanishes when it fails."""
-    check_output(path, overwrite=overwrite)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file")
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=_existing_parent(path)) as folder:
-        staging = Path(folder) / path.name
-        yield staging
-        staging.replace(path)
+    check_file(path, overwrite=overwrite)
+    with _staging_beside(path) as staging:
+        yield staging / path.name
+        (staging / path.name).replace(path)
 
 
-def _existing_parent(path: Path) -> Path:
+@contextmanager
+def _staging_beside(path: Path) -> Iterator[Path]:
+    """A temporary folder in the parent of `path`; on failure the parents made for it vanish with it."""
     parent = path.absolute().parent
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
     except OSError as error:
+        _remove_empty(made)
         raise InputError(f"cannot write {path}: {error.strerror}") from error
-    return parent
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, innermost first, up to the first that is in use."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from experiments import output
-from experiments.cli import parse, run
+from experiments.cli import check_seed, parse, run
 from experiments.stored import load_run
 from samsjax import reporting
 from samsjax.data import parse_treatment
@@ -41,6 +41,9 @@ class PredictCommand:
     """Decides all draws."""
     effects: EffectsConfig = field(default_factory=EffectsConfig)
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
 
 class _Requested(NamedTuple):
     perturbation_index: np.ndarray
@@ -50,8 +53,8 @@ class _Requested(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags, predict, write one file."""
-    command = parse(PredictCommand, argv, door="predict", description=__doc__ or "")
-    output.check_output(command.out, overwrite=command.overwrite)
+    command = parse(PredictCommand, argv, program="python -m experiments.predict", description=__doc__ or "")
+    output.check_file(command.out, overwrite=command.overwrite)
     fitted = load_run(command.run)
     labels = np.asarray(command.perturbations, dtype=str)
     requested = requested_treatments(fitted, command.perturbations)
@@ -89,7 +92,9 @@ def requested_treatments(fitted: Fitted, labels: Sequence[str]) -> _Requested:
     for row, (label, (parts, doses)) in enumerate(zip(labels, parsed, strict=True)):
         untrained = [words.perturbation_names[part] for part in parts if fitted.n_training_cells[part] == 0]
         if untrained:
-            raise InputError(f"cannot predict {label!r}: {listing(untrained)} had no training cells, so no effect is known")
+            raise InputError(
+                f"cannot predict {label!r}: {listing(untrained)} had no training cells, so no effect is known"
+            )
         index[row, : len(parts)], dosage[row, : len(parts)] = parts, doses
         n_cells[row] = fitted.n_training_cells[parts].min() if len(parts) else 0
     return _Requested(index, dosage, n_cells)

@@ -29,8 +29,10 @@ def data_settings(run: Path) -> DataConfig:
     """How the data of a run were described, without the file and the split: the defaults for other cells.
 
     Raises:
-        InputError: if the run's configuration is missing or damaged.
+        InputError: if the folder is missing, is no run, or its configuration is damaged.
     """
+    if not run.is_dir():
+        raise InputError(f"no run folder at {run}")
     try:
         stored: dict[str, Any] = json.loads((run / CONFIG).read_text())["data"]
         names = {field.name for field in fields(DataConfig)} - {"path", "split", "split_key"}
@@ -38,7 +40,7 @@ def data_settings(run: Path) -> DataConfig:
         return DataConfig(**known, split="test")
     except FileNotFoundError as error:
         raise InputError(f"{run} is not a run folder: it has no {CONFIG}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{run / CONFIG} is damaged: {error}") from error
 
 

@@ -6,7 +6,6 @@ Both are ordinary NumPyro distributions, so plates, `vmap`, handlers and analyti
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jax.scipy.special import gammaln
 from jaxtyping import Array
 from numpyro.distributions import constraints
 from numpyro.distributions.kl import kl_divergence
@@ -14,6 +13,7 @@ from numpyro.distributions.util import promote_shapes, validate_sample
 
 _EPS = float(jnp.finfo(jnp.float32).eps)
 _LOG_2PI = 1.8378770664093453
+_SERIES_FROM = 4.0
 
 
 def clamp_probability(p: Array) -> Array:
@@ -99,7 +99,7 @@ def _log_ratio(a: Array, b: Array, difference: Array) -> Array:
 
 @jax.custom_jvp
 def _deviance_terms(x: Array, m: Array, theta: Array) -> Array:
-    """x log(m/x) + (x + theta) log((x + theta)/(m + theta)): zero at m = x, negative elsewhere.
+    """X log(m/x) + (x + theta) log((x + theta)/(m + theta)): zero at m = x, negative elsewhere.
 
     Regrouped as x log(m (x + theta) / (x (m + theta))) + theta log((x + theta)/(m + theta)), because these two parts are
     of the size of their sum for every theta; the parts as first written are not.
@@ -120,17 +120,39 @@ def _deviance_terms_jvp(primals, tangents):
     return _deviance_terms(x, m, theta), in_m * m_dot + in_theta * theta_dot
 
 
+@jax.custom_jvp
 def _stirling_remainder(y: Array) -> Array:
     """lgamma(y) minus its leading Stirling terms (y - 1/2) log y - y + log(2 pi)/2, for y > 0.
 
-    Small and smooth where lgamma itself is huge, so differences of it lose no digits in float32.
+    Small and smooth where lgamma itself is huge, so differences of it lose no digits in float32. Below 4 the recurrence
+    lgamma(y) = lgamma(y + 4) - log(y (y + 1) (y + 2) (y + 3)) leads to where the series holds; this and the derivative
+    in closed form cost a fraction of lgamma and digamma.
     """
-    large = jnp.maximum(y, 8.0)
-    inverse_square = 1.0 / (large * large)
-    series = (1.0 / 12 - inverse_square * (1.0 / 360 - inverse_square / 1260)) / large
-    small = jnp.minimum(y, 8.0)
-    direct = gammaln(small) - (small - 0.5) * jnp.log(small) + small - 0.5 * _LOG_2PI
-    return jnp.where(y >= 8.0, series, direct)
+    small = y < _SERIES_FROM
+    inverse = 1.0 / jnp.where(small, y + _SERIES_FROM, y)
+    square = inverse * inverse
+    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
+    low = jnp.minimum(y, _SERIES_FROM)
+    above = low + _SERIES_FROM
+    shift = (low - 0.5) * jnp.log1p(_SERIES_FROM / low) + jnp.log(above**4 / _rising(low)) - _SERIES_FROM
+    return series + jnp.where(small, shift, 0.0)
+
+
+@_stirling_remainder.defjvp
+def _stirling_remainder_jvp(primals, tangents):
+    (y,), (y_dot,) = primals, tangents
+    small = y < _SERIES_FROM
+    square = 1.0 / jnp.where(small, y + _SERIES_FROM, y) ** 2
+    series = -square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square / 240)))
+    low = jnp.minimum(y, _SERIES_FROM)
+    above = low + _SERIES_FROM
+    reciprocals = 1 / low + 1 / (low + 1) + 1 / (low + 2) + 1 / (low + 3)
+    slope = jnp.log1p(_SERIES_FROM / low) + (low - 0.5) * (1 / above - 1 / low) + _SERIES_FROM / above - reciprocals
+    return _stirling_remainder(y), (series + jnp.where(small, slope, 0.0)) * y_dot
+
+
+def _rising(y: Array) -> Array:
+    return y * (y + 1.0) * (y + 2.0) * (y + 3.0)
 
 
 class MeanNegativeBinomial(dist.Distribution):

@@ -17,7 +17,7 @@ CELLS = "cells"
 PERTURBATIONS = "perturbations"
 
 
-class weighted(handlers.scale):  # noqa: N801 (a handler, named like NumPyro's)
+class weighted(handlers.scale):
     """`numpyro.handlers.scale` that accepts weights of zero, which mark padding."""
 
     def __init__(self, weight: Float[Array, " _"]) -> None:

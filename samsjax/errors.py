@@ -6,6 +6,7 @@ raises [InputError][samsjax.errors.InputError] where the mistake is made; nothin
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from math import isfinite
 
 
 class InputError(ValueError):
@@ -40,15 +41,20 @@ def check_choice(kind: str, value: str, legal: Sequence[str]) -> None:
 
 
 def check_range(
-    name: str, value: float, *, low: float | None = None, above: float | None = None, high: float | None = None,
+    name: str,
+    value: float,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
     below: float | None = None,
 ) -> None:
     """Check one number of a configuration; `low` and `high` are inclusive bounds, `above` and `below` exclusive ones.
 
     Raises:
-        InputError: naming the value and the legal range. NaN is outside every range.
+        InputError: naming the value and the legal range. NaN and infinity are outside every range.
     """
-    holds = value == value  # False for NaN
+    holds = isfinite(value)
     wanted = []
     for bound, sign, test in (
         (low, ">=", lambda b: value >= b),
@@ -60,4 +66,4 @@ def check_range(
             wanted.append(f"{sign} {bound}")
             holds = holds and test(bound)
     if not holds:
-        raise InputError(f"{name} must be {' and '.join(wanted) or 'a number'}, got {value}")
+        raise InputError(f"{name} must be {' and '.join(wanted) or 'finite'}, got {value}")

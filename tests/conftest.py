@@ -3,13 +3,17 @@
 import os
 from pathlib import Path
 
-# Two workers share two cores: without this each XLA client starts a thread per core and they fight.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Compiling dominates these tests. Workers share what they compiled, and so do later runs in the same checkout; the
+# cache is keyed by program, compiler and flags. This must stand before the first import of jax.
+CHECKOUT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CHECKOUT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import numpy as np
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = CHECKOUT.parent / "shared"
 
 
 def pytest_addoption(parser):

@@ -127,7 +127,7 @@ def noise(numbers: Numbers, prefix: str = "noise") -> list[np.ndarray]:
     return [numbers[name] for name in sorted(names, key=lambda n: int(n.removeprefix(prefix).split("_")[0]))]
 
 
-class given_noise(Messenger):  # noqa: N801
+class given_noise(Messenger):
     """Handler: latent sample sites take the value that belongs to the given noise, in order, differentiably."""
 
     def __init__(self, fn: Any = None, noise: Any = ()) -> None:

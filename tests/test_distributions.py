@@ -97,7 +97,9 @@ def test_kl_of_masks_is_exact_and_matches_draws():
     assert_allclose(kl, q1 * np.log(q1 / p1) + (1 - q1) * np.log((1 - q1) / (1 - p1)), rtol=1e-5)
     m = q.sample(jax.random.key(0), (100_000,))
     assert_allclose((q.log_prob(m) - p.log_prob(m)).mean(axis=0), kl, atol=0.03)
-    grouped = kl_divergence(StraightThroughBernoulli(q.logits[None]).to_event(1), dist.Bernoulli(p.probs[None]).to_event(1))
+    grouped = kl_divergence(
+        StraightThroughBernoulli(q.logits[None]).to_event(1), dist.Bernoulli(p.probs[None]).to_event(1)
+    )
     assert_allclose(grouped, kl.sum()[None], rtol=1e-6)
 
 

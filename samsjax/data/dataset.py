@@ -63,7 +63,7 @@ class PerturbationData:
         for kind in ("gene_names", "cell_names", "perturbation_names"):
             check_unique(kind.replace("_", " "), getattr(self, kind))
         if self.perturbation_index.size and not (
-            0 <= self.perturbation_index.min() and self.perturbation_index.max() < max(1, self.n_perturbations)
+            self.perturbation_index.min() >= 0 and self.perturbation_index.max() < max(1, self.n_perturbations)
         ):
             raise InputError(f"perturbation_index must lie in 0..{self.n_perturbations - 1}")
         if not np.isfinite(self.dosage).all() or (self.dosage < 0).any():
@@ -88,7 +88,7 @@ class PerturbationData:
 
     @property
     def is_control(self) -> np.ndarray:
-        """bool (cell,): no perturbation at any dose."""
+        """Bool (cell,): no perturbation at any dose."""
         return ~(self.dosage != 0).any(axis=1)
 
     def cells(self, split: str) -> np.ndarray:

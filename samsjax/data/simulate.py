@@ -22,6 +22,9 @@ from samsjax.data.dataset import PerturbationData
 from samsjax.data.splits import random_split
 from samsjax.errors import InputError, check_range
 
+_LARGEST_RATE = 1e9
+"""Expected counts above this do not fit the 32 bits of a count."""
+
 
 @dataclass(frozen=True)
 class SimulationConfig:
@@ -37,11 +40,11 @@ class SimulationConfig:
     """How many of them do nothing."""
     n_doubles: int = 20
     """Combinations of two perturbations."""
-    n_control_cells: int = 1500
+    n_control_cells: int = 3000
     """Cells without perturbation."""
-    cells_per_single: int = 150
+    cells_per_single: int = 200
     """Cells of each single perturbation."""
-    cells_per_double: int = 100
+    cells_per_double: int = 150
     """Cells of each combination."""
     max_active: int = 3
     """Most mechanisms one perturbation acts on."""
@@ -106,7 +109,13 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[
     library_size = config.median_library_size * np.exp(config.library_size_log_sd * rng.standard_normal(n_cells))
     mean = library_size[:, None] * _shares(config, rng, z, z_basal)
     theta = config.median_inverse_dispersion * np.exp(0.5 * rng.standard_normal(config.n_genes))
-    x = rng.poisson(rng.gamma(theta, mean / theta))
+    rate = rng.gamma(theta, mean / theta)
+    if not (rate < _LARGEST_RATE).all():
+        raise InputError(
+            f"the simulation asks for expected counts above {_LARGEST_RATE:.0e}: lower median_library_size "
+            f"({config.median_library_size}) or library_size_log_sd ({config.library_size_log_sd})"
+        )
+    x = rng.poisson(rate)
     empty = x.sum(axis=1) == 0
     x[empty, mean[empty].argmax(axis=1)] = 1
     data = PerturbationData(

@@ -23,21 +23,28 @@ from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared, iwelbo, local_log_weight, log_weights, traces
 from samsjax.types import Batch, ModelGuide, Params
 
-_VALUES_IN_FLIGHT = 2**24
-"""Most (particle, cell, gene) values held at once: 64 MB per intermediate array."""
+VALUES_IN_FLIGHT = 2**24
+"""Most (particle, cell, gene) values held at once by default: 64 MB per intermediate array."""
 
 
 def predictive_iwelbo(
-    key: jax.Array, fitted: Fitted, data: PerturbationData, cells: np.ndarray, n_particles: int = 100
+    key: jax.Array,
+    fitted: Fitted,
+    data: PerturbationData,
+    cells: np.ndarray,
+    n_particles: int = 100,
+    *,
+    values_in_flight: int = VALUES_IN_FLIGHT,
 ) -> Float[np.ndarray, " cell"]:
     """Bound of each of `cells` (row numbers of `data`) in nats; higher is better.
 
-    `data` must be encoded in the model's vocabulary. Memory does not grow with the number of cells.
+    `data` must be encoded in the model's vocabulary. Memory is bounded by `values_in_flight` (particle, cell, gene)
+    values, whatever the number of cells.
 
     Raises:
         InputError: for fewer than one particle.
     """
-    return _over_cells(key, fitted, data, cells, n_particles, _iwelbo_of_batch)
+    return _over_cells(key, fitted, data, cells, n_particles, _iwelbo_of_batch, values_in_flight)
 
 
 def posterior_latents(
@@ -48,7 +55,7 @@ def posterior_latents(
     Raises:
         InputError: for fewer than one particle.
     """
-    return _over_cells(key, fitted, data, cells, n_particles, _latents_of_batch)
+    return _over_cells(key, fitted, data, cells, n_particles, _latents_of_batch, VALUES_IN_FLIGHT)
 
 
 def _iwelbo_of_batch(
@@ -77,10 +84,11 @@ def _over_cells(
     cells: np.ndarray,
     n_particles: int,
     of_batch: Callable[..., Any],
+    values_in_flight: int,
 ) -> Any:
     """`of_batch` of every cell, chunk by chunk in one compiled call, in the order of `cells`."""
     check_range("n_particles", n_particles, low=1)
-    plan = plan_batches(len(cells), max(1, _VALUES_IN_FLIGHT // (n_particles * data.n_genes)))
+    plan = plan_batches(len(cells), max(1, values_in_flight // (n_particles * data.n_genes)))
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells))
     result = _run_chunks(key, fitted.params, device_data, places, fitted.model_guide, n_particles, of_batch)

@@ -27,8 +27,8 @@ from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
 from samsjax.types import Batch, ModelGuide, Params
 
-_VALUES_IN_FLIGHT = 2**23
-"""Most transformed expression values held at once: 32 MB per intermediate array."""
+VALUES_IN_FLIGHT = 2**23
+"""Most (particle, treatment, gene) values held at once by default: 32 MB per intermediate array."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def model_effects(
     perturbation_index: np.ndarray,
     dosage: np.ndarray,
     config: EffectsConfig | None = None,
+    *,
+    values_in_flight: int = VALUES_IN_FLIGHT,
 ) -> AverageEffects:
     """Predicted effect of each treatment against control.
 
@@ -89,14 +91,15 @@ def model_effects(
         perturbation_index: int (treatment, slot) into the model's perturbations.
         dosage: (treatment, slot), 0 for empty slots.
         config: particles, scale, library size.
+        values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
     Returns:
         Effects in the units of `config.transform`; `standard_error` is the Monte-Carlo error of the posterior mean.
     """
     config = config or EffectsConfig()
     n_treatments, n_slots = perturbation_index.shape
-    treatment_chunk = max(1, min(n_treatments, _VALUES_IN_FLIGHT // (16 * fitted.model_guide.n_genes)))
-    particle_chunk = max(1, min(config.n_particles, _VALUES_IN_FLIGHT // (treatment_chunk * fitted.model_guide.n_genes)))
+    treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))
+    particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * fitted.model_guide.n_genes)))
     own_totals = fitted.vocabulary.library_size_source == "row_sum"
     library_sizes = jnp.asarray(fitted.library_sizes if config.library_size is None else [config.library_size])
     parts = []
@@ -111,9 +114,7 @@ def model_effects(
             jnp.asarray(np.concatenate([[0], places + 1]), dtype=jnp.int32),
         )
         result = jax.device_get(
-            _moments(
-                key, fitted.params, library_sizes, arms, fitted.model_guide, config, own_totals, particle_chunk
-            )
+            _moments(key, fitted.params, library_sizes, arms, fitted.model_guide, config, own_totals, particle_chunk)
         )
         parts.append((result, int(inside.sum())))
     n = float(parts[0][0].n)

@@ -33,7 +33,7 @@ class PosteriorEffects(NamedTuple):
 
     @property
     def mask(self) -> np.ndarray:
-        """bool (perturbation, latent): inclusion probability above one half."""
+        """Bool (perturbation, latent): inclusion probability above one half."""
         return self.inclusion_probability > ACTIVE_ABOVE
 
 

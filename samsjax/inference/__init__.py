@@ -1,16 +1,16 @@
 """Fitting: from a model, data and a key to parameters.
 
 - `config`: how to train. `objectives`, `optimizer`: NumPyro's bounds and optax's Adam by name.
-- `batching`: cells on the device and minibatches. `epochs`: compiled passes. `fit`: the loop between them.
+- `batching`: cells on the device and minibatches. `epochs`: compiled passes. `training`: the loop between them.
 - `log_weights`: the one place that computes log p - log q; every bound is a reduction of it.
 - `fitted`: a trained model with its vocabulary. `checkpoint`: to disk and back.
 """
 
 from samsjax.inference.checkpoint import load, save
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.fit import DivergenceError, DivergenceWarning, FitResult
 from samsjax.inference.fitted import Fitted, Vocabulary, fit
 from samsjax.inference.log_weights import LogWeights, iwelbo, log_weights
+from samsjax.inference.training import DivergenceError, DivergenceWarning, FitResult
 
 __all__ = [
     "DivergenceError",

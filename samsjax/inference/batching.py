@@ -145,5 +145,3 @@ def _inverse_inclusion(n_carrying: np.ndarray, n_cells: int, batch_size: int) ->
     log_miss = log_choose(n_safe) - log_choose(float(n_cells))
     included = np.where(possible, -np.expm1(np.minimum(log_miss, 0.0)), 1.0)
     return np.where(n_carrying > 0, 1.0 / np.where(n_carrying > 0, included, 1.0), 0.0)
-
-

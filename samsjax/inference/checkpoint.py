@@ -1,10 +1,9 @@
 """Saving and loading fitted models: arrays through Orbax, everything else as JSON. Loading runs no stored code.
 
-A model folder holds `model.json` (configuration, vocabulary, versions, a digest of every array) and `arrays/`. Digests
-make damage an error instead of a wrong prediction.
+A model folder holds `model.json` (configuration, vocabulary, versions, a digest of every array, every file and of itself)
+and `arrays/`. Digests make damage an error instead of a wrong prediction.
 """
 
-import hashlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from samsjax.errors import InputError, listing
+from samsjax.errors import InputError
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
 from samsjax.inference.log_weights import initial_parameters
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
@@ -49,9 +48,10 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         "config": asdict(fitted.config),  # type: ignore[call-overload]
         "vocabulary": fitted.vocabulary._asdict(),
         "history": list(fitted.history),
-        "digests": _digests(tree),
+        "files": _file_digests(folder / _ARRAYS),
         "versions": {name: version(name) for name in _PACKAGES},
     }
+    description["digest"] = _description_digest(description)
     (folder / _JSON).write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -69,14 +69,12 @@ def load(folder: str | Path) -> Fitted:
         vocabulary = Vocabulary(
             **{**words, **{name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}}
         )
-        digests, history = description["digests"], tuple(description["history"])
+        history = tuple(description["history"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
+    _check_files(folder, description["files"])
     target = _expected_arrays(config, vocabulary)
     tree = _restore(folder, target)
-    damaged = [name for name, digest in _digests(tree).items() if digests.get(name) != digest]
-    if damaged:
-        raise InputError(f"the model in {folder} is damaged: content of {listing(damaged)} is not what was saved")
     return Fitted(
         config=config,
         vocabulary=vocabulary,
@@ -100,16 +98,6 @@ def _arrays(fitted: Fitted) -> dict[str, Any]:
         "library_sizes": fitted.library_sizes,
         "n_training_cells": fitted.n_training_cells,
     }
-
-
-def _digests(tree: dict[str, Any]) -> dict[str, str]:
-    """sha256 of the bytes, shape and type of every array, by its path in the tree."""
-    digests = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        header = f"{array.dtype.str}{array.shape}".encode()
-        digests[jax.tree_util.keystr(path)] = hashlib.sha256(header + array.tobytes()).hexdigest()
-    return digests
 
 
 def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -140,6 +128,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / _JSON} is damaged: it does not describe a model")
     if description["format"] > FORMAT:
         raise InputError(f"{folder} has format {description['format']}; this version of samsjax reads up to {FORMAT}")
+    if description.get("digest") != _description_digest(description):
+        raise InputError(f"{folder / _JSON} is damaged: its content is not what was saved")
     return description
 
 
@@ -147,6 +137,6 @@ def _restore(folder: Path, target: dict[str, Any]) -> dict[str, Any]:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(folder / _ARRAYS, target)
-    except Exception as error:  # noqa: BLE001 (Orbax raises many types for missing, cut or foreign files)
+    except Exception as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"the arrays of the model in {folder} are missing or damaged: {first_line}") from error

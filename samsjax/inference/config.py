@@ -21,7 +21,7 @@ class TrainConfig:
     """Bound to climb: closed-form divergences where known, or sampled ones."""
     learning_rate: float = 5e-3
     """Peak learning rate of Adam."""
-    effect_step_factor: float = 5.0
+    effect_step_factor: float = 10.0
     """How much longer the steps of masks and effects are than those of the networks (the published recipe has 1)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: decay along a cosine to almost zero, or stay."""

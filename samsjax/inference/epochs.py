@@ -44,7 +44,9 @@ def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainCo
     plan = batching.plan_batches(len(train_cells), config.batch_size)
     row_weight = batching.training_row_weights(data, train_cells, plan)
     model, guide = per_cell_programs(model_guide, len(train_cells))
-    svi = SVI(model, guide, optimizer(config, effect_parameters(model_guide)), objective(config.objective, config.n_particles))
+    svi = SVI(
+        model, guide, optimizer(config, effect_parameters(model_guide)), objective(config.objective, config.n_particles)
+    )
     cells = jnp.asarray(train_cells, dtype=jnp.int32)
     n_cells = len(train_cells)
 

@@ -10,7 +10,7 @@ import numpy as np
 from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.fit import FitResult, fit_model
+from samsjax.inference.training import FitResult, check_trainable, fit_model
 from samsjax.likelihoods import models_counts
 from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, build_model
 from samsjax.normalization import gene_statistics
@@ -102,6 +102,7 @@ def fit(
     train = train if train is not None else TrainConfig()
     if models_counts(model.likelihood) and not np.issubdtype(data.x.dtype, np.integer):
         raise InputError(f"likelihood {model.likelihood!r} needs whole counts, but the data hold {data.x.dtype} values")
+    check_trainable(data)
     statistics = statistics_of(data, model.normalization)
     library_sizes = np.quantile(data.library_size[data.cells("train")], np.linspace(0, 1, N_LIBRARY_QUANTILES))
     result = fit_model(jax.random.key(seed), build_model(model, statistics), data, train, progress=progress)

@@ -42,7 +42,7 @@ class SAMSVAEConfig:
 
     n_latent: int = 20
     """Number of latent dimensions (mechanisms); more than needed does little harm."""
-    n_hidden: int = 400
+    n_hidden: int = 128
     """Width of encoder and decoder."""
     n_layers: int = 1
     """Layers of encoder and decoder."""

@@ -14,7 +14,12 @@ from samsjax.evaluation.metrics import effect_scores
 def test_effect_scores_match_reference(parity):
     numbers = parity("ate_metrics")
     scores = effect_scores(numbers["data_ate"], numbers["model_ate"])
-    names = {"pearson": "ATE_pearsonr", "r2": "ATE_r2", "pearson_top20": "ATE_pearsonr_top20", "r2_top20": "ATE_r2_top20"}
+    names = {
+        "pearson": "ATE_pearsonr",
+        "r2": "ATE_r2",
+        "pearson_top20": "ATE_pearsonr_top20",
+        "r2_top20": "ATE_r2_top20",
+    }
     for ours, theirs in names.items():
         assert_allclose(scores[ours], numbers[theirs], rtol=1e-5)
 

@@ -99,7 +99,9 @@ def test_elbo_terms_loss_and_gradients_match(case):
         gradient = jax.grad(lambda p, name=name: losses(p)[name])(parameters_of(numbers))
         prefix = f"{name}.grad."
         shapes = {k: v for k, v in numbers.items() if k.startswith("stat.")}
-        expected = parameters_of(shapes | {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)})
+        expected = parameters_of(
+            shapes | {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
+        )
         assert jax.tree.structure(gradient) == jax.tree.structure(expected)
         for (path, ours), theirs in zip(
             jax.tree_util.tree_leaves_with_path(gradient), jax.tree.leaves(expected), strict=True

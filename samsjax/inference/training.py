@@ -64,7 +64,7 @@ def fit_model(
         InputError: no training cells, or training cells without any perturbation.
         DivergenceError: NaN or infinity in the first epoch.
     """
-    _check_trainable(data)
+    check_trainable(data)
     init_key, order_key, val_key = jax.random.split(key, 3)
     epochs = make_epochs(model_guide, data, config)
     device_data = to_device(data)
@@ -137,7 +137,8 @@ def _report_divergence(epoch: int, best_epoch: int) -> None:
     )
 
 
-def _check_trainable(data: PerturbationData) -> None:
+def check_trainable(data: PerturbationData) -> None:
+    """Raises: InputError without training cells, or if none of them carries a perturbation."""
     cells = data.cells("train")
     if len(cells) == 0:
         raise InputError("no training cells: the split marks none as 'train'")

@@ -1,0 +1,27 @@
+"""Choose a benchmark and its settings: `python -m benchmarks {step,recovery} --help`."""
+
+import sys
+
+from benchmarks import recovery, step
+from benchmarks.report import machine
+from experiments.cli import parse, run
+from samsjax.errors import check_choice
+
+CASES = {"step": (step.StepBenchmark, step.measure), "recovery": (recovery.RecoveryBenchmark, recovery.measure)}
+
+
+def main(argv) -> None:
+    """First argument the case, then its flags."""
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        print(f"python -m benchmarks {{{','.join(CASES)}}} [--help]")
+        return
+    check_choice("benchmark", name, list(CASES))
+    settings, measure = CASES[name]
+    command = parse(settings, argv[1:], program=f"python -m benchmarks {name}", description=settings.__doc__ or "")
+    print(machine())
+    measure(command)
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

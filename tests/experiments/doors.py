@@ -1,0 +1,74 @@
+"""What the tests of the doors share: small settings, and a compilation cache, since compiling is most of their time."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+ROOT = Path(__file__).resolve().parents[2]
+EVALUATION = ("--evaluation.iwelbo-particles", "4", "--evaluation.effects.n-particles", "8")
+MODEL = ("--model.n-latent", "4", "--model.n-hidden", "8", "--train.n-steps", "20", "--train.batch-size", "128")
+SIMULATION = (
+    *("--simulation.n-genes", "30", "--simulation.n-latent", "3", "--simulation.n-perturbations", "6"),
+    *("--simulation.n-without-effect", "1", "--simulation.n-doubles", "3", "--simulation.n-control-cells", "60"),
+    *("--simulation.cells-per-single", "25", "--simulation.cells-per-double", "20"),
+)
+SMALL = (*SIMULATION, *MODEL, *EVALUATION)
+
+
+class Runs(NamedTuple):
+    """Folders of two runs of one screen: drawn by the door itself, and read from the file it wrote."""
+
+    simulated: Path
+    from_file: Path
+    screen: Path
+
+
+def from_file_flags(screen: Path) -> tuple[str, ...]:
+    """Read the screen with the split the simulation drew."""
+    return ("--data.path", str(screen), "--data.split", "column", "--data.split-key", "split")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def untimed(run: Path) -> dict[str, float]:
+    """The metrics that depend on the seed alone."""
+    metrics = read_json(run / "metrics.json")
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "memory/"))}
+
+
+def assert_same_bits(one: Any, two: Any) -> None:
+    """Equal trees of arrays, bit by bit."""
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@contextmanager
+def compilation_cached(folder: Path) -> Iterator[None]:
+    """Compile programs of equal shape once and quickly, and leave JAX as it was afterwards."""
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_disable_most_optimizations": True,  # halves the time to compile
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    _configure(settings)
+    try:
+        yield
+    finally:
+        _configure(before)
+
+
+def _configure(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

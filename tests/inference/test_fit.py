@@ -1,0 +1,206 @@
+"""Fitting: reproducible, compiled once, stopped when it should be, saved and loaded to the same bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import samsjax
+from samsjax.errors import InputError
+from samsjax.inference import epochs as epochs_module
+from samsjax.inference import training
+from samsjax.inference.batching import BatchPlan, to_device
+from samsjax.inference.config import TrainConfig
+from samsjax.inference.epochs import make_epochs
+from samsjax.inference.fitted import statistics_of
+from samsjax.inference.training import DivergenceError, DivergenceWarning
+from samsjax.models import SAMSVAEConfig, build_model
+from tests import small
+
+
+@pytest.fixture(scope="module")
+def data():
+    return small.screen()
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    return samsjax.fit(data, small.MODEL, small.TRAIN, seed=3)
+
+
+def same_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert_array_equal(np.asarray(left), np.asarray(right))
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits(data, fitted):
+    again = samsjax.fit(data, small.MODEL, small.TRAIN, seed=3)
+    same_bits(again.params, fitted.params)
+    assert [row["val_elbo"] for row in again.history] == [row["val_elbo"] for row in fitted.history]
+    other = samsjax.fit(data, small.MODEL, small.TRAIN, seed=4)
+    assert not np.array_equal(other.params["mask_logits"], fitted.params["mask_logits"])
+
+
+def test_bound_rises_and_history_says_how(data):
+    fitted = samsjax.fit(data, small.MODEL, TrainConfig(n_steps=120, batch_size=64, learning_rate=1e-2))
+    bounds = [row["val_elbo"] for row in fitted.history]
+    assert bounds[-1] > bounds[0] + 5
+    assert set(fitted.history[0]) == {"epoch", "step", "train_elbo", "val_elbo", "learning_rate", "seconds"}
+    per_epoch = -(-len(data.cells("train")) // 64)
+    assert [row["step"] for row in fitted.history] == [per_epoch * (i + 1) for i in range(len(fitted.history))]
+    assert fitted.fit.n_steps >= 120
+
+
+def test_a_second_epoch_does_not_retrace(data, monkeypatch):
+    traced = []
+    gather = epochs_module.batching.gather
+
+    def counting(*args):
+        traced.append(1)
+        return gather(*args)
+
+    monkeypatch.setattr(epochs_module.batching, "gather", counting)
+    model_guide = build_model(small.MODEL, statistics_of(data, "log_standardize"))
+    epochs = make_epochs(model_guide, data, small.TRAIN)
+    train, device_data = jax.jit(epochs.train), to_device(data)
+    state = jax.jit(epochs.init)(jax.random.key(0))
+    state, _ = train(jax.random.key(1), state, device_data)
+    n_traced = len(traced)
+    assert n_traced >= 1
+    state, _ = train(jax.random.key(2), state, device_data)
+    train(jax.random.key(3), state, device_data)
+    assert len(traced) == n_traced
+
+
+def test_analytic_and_sampled_objectives_agree_on_average(data):
+    """The same parameters have the same expected bound under both objectives."""
+    model_guide = build_model(small.MODEL, statistics_of(data, "log_standardize"))
+    bounds = {}
+    for objective in ("analytic_kl", "sampled_kl"):
+        config = TrainConfig(n_steps=1, batch_size=64, objective=objective, n_particles=50)
+        epochs = make_epochs(model_guide, data, config)
+        params = epochs.params(jax.jit(epochs.init)(jax.random.key(0)))
+        draws = [jax.jit(epochs.validate)(jax.random.key(i), params, to_device(data)) for i in range(4)]
+        bounds[objective] = (np.mean(draws), np.std(draws))
+    difference = bounds["analytic_kl"][0] - bounds["sampled_kl"][0]
+    assert abs(difference) < 4 * (bounds["analytic_kl"][1] + bounds["sampled_kl"][1]) / 2 + 0.05
+
+
+def test_save_and_load_keep_every_bit(data, fitted, tmp_path):
+    samsjax.save(fitted, tmp_path / "model")
+    loaded = samsjax.load(tmp_path / "model")
+    same_bits(loaded.params, fitted.params)
+    same_bits(loaded.statistics.genes, fitted.statistics.genes)
+    assert (loaded.config, loaded.vocabulary, loaded.history) == (fitted.config, fitted.vocabulary, fitted.history)
+    assert_array_equal(loaded.library_sizes, fitted.library_sizes)
+    cells = data.cells("test")
+    bounds = [samsjax.predictive_iwelbo(jax.random.key(0), f, data, cells, 4) for f in (fitted, loaded)]
+    assert_array_equal(*bounds)
+
+
+def test_saving_over_a_folder_is_refused(fitted, tmp_path):
+    with pytest.raises(InputError, match="exists"):
+        samsjax.save(fitted, tmp_path)
+
+
+def test_more_perturbations_than_slots_trains_too():
+    """The weighted, subsampled form of the shared terms; a batch of 8 cells carries at most 16 of 30 perturbations."""
+    from samsjax.data import SimulationConfig, simulate
+
+    config = SimulationConfig(
+        n_genes=20, n_latent=3, n_perturbations=30, n_without_effect=2, n_doubles=3, n_control_cells=20,
+        cells_per_single=8, cells_per_double=5,
+    )  # fmt: skip
+    many = simulate(config, seed=0)[0]
+    fitted = samsjax.fit(many, small.MODEL, TrainConfig(n_steps=200, batch_size=8, learning_rate=5e-3, patience=None))
+    bounds = [row["val_elbo"] for row in fitted.history]
+    assert np.isfinite(bounds).all()
+    assert bounds[-1] > bounds[0] + 5
+
+
+class _Scripted:
+    """Stands in for compiled epochs: epoch e yields the e-th validation bound and parameters {"p": e}."""
+
+    def __init__(self, bounds):
+        self.bounds, self.plan = bounds, BatchPlan(1, 10)
+
+    def run(self, epoch, state):
+        bound = self.bounds[epoch - 1]
+        return epoch, bound, bound
+
+    def params(self, state):
+        return {"p": jnp.asarray(float(state))}
+
+
+def climb(data, bounds, **options):
+    script = _Scripted(bounds)
+    config = TrainConfig(n_steps=len(bounds), **options)
+    return training._climb(script.run, script, 0, data, config, False)
+
+
+def test_early_stopping_keeps_the_best_parameters(data):
+    params, history, best_epoch, stopped = climb(data, [-5.0, -3.0, -4.0, -3.5, -3.2, -1.0], patience=3)
+    assert (best_epoch, stopped, len(history)) == (2, "early", 5)
+    assert params["p"] == 2.0
+
+
+def test_divergence_stops_with_the_epoch_and_keeps_the_last_good_parameters(data):
+    with pytest.warns(DivergenceWarning, match=r"epoch 3; parameters of epoch 2.*learning rate"):
+        params, history, best_epoch, stopped = climb(data, [-5.0, -3.0, float("nan"), -1.0])
+    assert (best_epoch, stopped, len(history)) == (2, "diverged", 2)
+    assert params["p"] == 2.0
+
+
+def test_divergence_at_once_is_an_error_that_says_what_to_try(data):
+    with pytest.raises(DivergenceError, match=r"epoch 1.*learning rate"):
+        samsjax.fit(data, small.MODEL, TrainConfig(n_steps=12, batch_size=64, learning_rate=1e8, clip_norm=None))
+
+
+def test_data_that_cannot_be_trained_on(data):
+    with pytest.raises(InputError, match="no training cells"):
+        samsjax.fit(data.with_split(np.full(data.n_cells, "test")), small.MODEL, small.TRAIN)
+    controls = data.subset(data.is_control)
+    with pytest.raises(InputError, match="carries a perturbation"):
+        samsjax.fit(controls.with_split(np.full(controls.n_cells, "train")), small.MODEL, small.TRAIN)
+    continuous = small.gaussian_data(np.full((4, 2), 0.5), np.zeros(4, int), np.ones(4), np.full(4, "train"))
+    with pytest.raises(InputError, match="'library_nb' needs whole counts"):
+        samsjax.fit(continuous, SAMSVAEConfig(), small.TRAIN)
+
+
+def test_without_validation_cells_the_last_parameters_are_kept(data):
+    split = np.where(data.split == "val", "train", data.split)
+    fitted = samsjax.fit(data.with_split(split), small.MODEL, small.TRAIN)
+    assert fitted.fit.best_epoch == len(fitted.history)
+    assert np.isnan(fitted.history[-1]["val_elbo"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be >= 1, got 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be > 0.0, got nan"),
+        ({"warmup_fraction": 1.0}, "warmup_fraction must be >= 0.0 and < 1.0"),
+        ({"objective": "analytic"}, "'analytic'.*analytic_kl"),
+        ({"clip_norm": -1.0}, "clip_norm must be > 0.0"),
+        ({"patience": 0}, "patience must be >= 1"),
+    ],
+)
+def test_impossible_settings_are_refused(option, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**option)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"n_latent": 0}, "n_latent must be a whole number of at least 1, got 0"),
+        ({"likelihood": "nb"}, "unknown likelihood 'nb'"),
+        ({"mask_prior_prob": 1.0}, "mask_prior_prob must be > 0.0 and < 1.0, got 1.0"),
+        ({"guide": "meanfield"}, "Did you mean 'mean_field'"),
+    ],
+)
+def test_impossible_models_are_refused(option, message):
+    with pytest.raises(InputError, match=message):
+        SAMSVAEConfig(**option)
