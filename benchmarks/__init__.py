@@ -1,5 +1,5 @@
 """Measurements: `python -m benchmarks step` and `python -m benchmarks recovery`.
 
-Each case times compiled calls after a warm-up, waits for their results, reports compile time apart from steady state and
-quality beside speed, and compares within one run, because machines are noisy. The first lines printed say which machine.
+Each case times compiled calls after a warm-up, waits for their results, reports compile time apart from steady state
+and quality beside speed, and compares within one run, because machines are noisy. The first line says which machine.
 """

@@ -1,16 +1,21 @@
 """Choose a benchmark and its settings: `python -m benchmarks {step,recovery} --help`."""
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from benchmarks import recovery, step
 from benchmarks.report import machine
 from experiments.cli import parse, run
 from samsjax.errors import check_choice
 
-CASES = {"step": (step.StepBenchmark, step.measure), "recovery": (recovery.RecoveryBenchmark, recovery.measure)}
+CASES: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "step": (step.StepBenchmark, step.measure),
+    "recovery": (recovery.RecoveryBenchmark, recovery.measure),
+}
 
 
-def main(argv) -> None:
+def main(argv: Sequence[str]) -> None:
     """First argument the case, then its flags."""
     name = argv[0] if argv else "--help"
     if name in ("-h", "--help"):

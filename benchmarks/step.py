@@ -120,7 +120,7 @@ def _row(case: _Case) -> dict[str, Any]:
 
 
 def _growth(command: StepBenchmark, cases: list[_Case]) -> list[dict[str, Any]]:
-    """Cost relative to the smallest number of perturbations: the median of ratios within rounds, and of fastest passes."""
+    """Cost relative to the fewest perturbations: median of ratios within rounds, and ratio of fastest passes."""
     rows = []
     for n_particles in command.n_particles:
         group = sorted((c for c in cases if c.n_particles == n_particles), key=lambda case: case.n_perturbations)

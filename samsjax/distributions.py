@@ -75,10 +75,12 @@ class StraightThroughBernoulli(dist.Distribution):
 
     @property
     def mean(self) -> Array:
+        """Probability of a 1."""
         return self.probs
 
     @property
     def variance(self) -> Array:
+        """Of a hard draw."""
         return self.probs * (1.0 - self.probs)
 
 
@@ -101,8 +103,8 @@ def _log_ratio(a: Array, b: Array, difference: Array) -> Array:
 def _deviance_terms(x: Array, m: Array, theta: Array) -> Array:
     """X log(m/x) + (x + theta) log((x + theta)/(m + theta)): zero at m = x, negative elsewhere.
 
-    Regrouped as x log(m (x + theta) / (x (m + theta))) + theta log((x + theta)/(m + theta)), because these two parts are
-    of the size of their sum for every theta; the parts as first written are not.
+    Regrouped as x log(m (x + theta) / (x (m + theta))) + theta log((x + theta)/(m + theta)), because these two parts
+    are of the size of their sum for every theta; the parts as first written are not.
     """
     x_safe = jnp.maximum(x, 1.0)  # x is 0 or at least 1, and the first part vanishes at 0
     first = x * _log_ratio(m * (x + theta), x_safe * (m + theta), theta * (m - x))
@@ -191,10 +193,12 @@ class MeanNegativeBinomial(dist.Distribution):
 
     @property
     def mean(self) -> Array:
+        """Expected counts."""
         return jnp.broadcast_to(self.mean_param, self.batch_shape)
 
     @property
     def variance(self) -> Array:
+        """Mean + mean^2 / theta."""
         return self.mean_param + self.mean_param**2 / self.theta
 
 

@@ -10,7 +10,7 @@ from math import isfinite
 
 
 class InputError(ValueError):
-    """The caller gave something that cannot be used. The message is complete: command lines print it without a traceback."""
+    """The caller gave something that cannot be used. Command lines print the message without a traceback."""
 
 
 def nearest(value: str, legal: Iterable[str], n: int = 3) -> list[str]:

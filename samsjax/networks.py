@@ -27,6 +27,12 @@ def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
+def zeros(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
+    """All zeros."""
+    del key
+    return jnp.zeros(shape, dtype)
+
+
 class SplitAffine(nn.Module):
     """Affine map of several inputs as if concatenated: sum_k x_k W_k + b, with parameters `kernel_k` and `bias`."""
 
@@ -78,27 +84,27 @@ class GaussianNetwork(nn.Module):
         return loc, floored_scale(SplitAffine(self.n_out, name="log_variance")(h))
 
 
-class MaskedEmbeddingNetwork(nn.Module):
-    """Gaussian over a perturbation's embedding given its mask and which perturbation it is.
+class EmbeddingNetwork(nn.Module):
+    """Gaussian over perturbations' embeddings given their masks and which perturbations they are.
 
-    The function of the pair (mask, one-hot of the perturbation). The one-hot product is a row lookup, so the cost does
-    not depend on the number of perturbations.
+    The function of the pair (mask, one-hot of the perturbation) with the first layer's one-hot part given as
+    `identity`, one row per perturbation: the product with a one-hot is a row lookup. `n_inputs` is the width of the
+    pair.
     """
 
-    n_perturbations: int
     n_latent: int
     n_layers: int
     n_hidden: int
+    n_inputs: int
 
     @nn.compact
     def __call__(
-        self, mask: Float[Array, "row latent"], rows: Array
+        self, mask: Float[Array, "row latent"], identity: Float[Array, "row hidden"]
     ) -> tuple[Float[Array, "row latent"], Float[Array, "row latent"]]:
-        """(loc, scale) of the embeddings of the perturbations `rows` under `mask`."""
-        init = uniform_fan_in(self.n_latent + self.n_perturbations)
-        identity = self.param("identity", init, (self.n_perturbations, self.n_hidden))
-        first = self.param("bias_0", init, (self.n_hidden,)) + identity[rows]
-        h = nn.leaky_relu(first + mask @ self.param("kernel_0", init, (self.n_latent, self.n_hidden)), 0.01)
+        """(loc, scale) of the embeddings under `mask`."""
+        init = uniform_fan_in(self.n_inputs)
+        kernel = self.param("kernel", init, (self.n_latent, self.n_hidden))
+        h = nn.leaky_relu(mask @ kernel + identity + self.param("bias", init, (self.n_hidden,)), 0.01)
         for k in range(1, self.n_layers):
             h = h + nn.leaky_relu(SplitAffine(self.n_hidden, name=f"layer_{k}")(h), 0.01)
         loc = SplitAffine(self.n_latent, name="loc")(h)

@@ -20,8 +20,8 @@ _CHUNK = 4096
 class GeneStatistics(NamedTuple):
     """Mean and standard deviation per gene of x ("standardize") or log(1 + x) ("log_standardize")."""
 
-    mean: Float[Array, " gene"]
-    std: Float[Array, " gene"]
+    mean: Float[Array | np.ndarray, " gene"]
+    std: Float[Array | np.ndarray, " gene"]
 
 
 def gene_statistics(x, normalization: str) -> GeneStatistics:
@@ -53,8 +53,8 @@ def _transformed_chunks(x, normalization: str):
 
 
 def normalize(
-    x: Float[Array, "cell gene"], statistics: GeneStatistics, normalization: str
-) -> Float[Array, "cell gene"]:
+    x: Float[Array | np.ndarray, "cell gene"], statistics: GeneStatistics, normalization: str
+) -> Float[Array | np.ndarray, "cell gene"]:
     """Encoder input for `x` under the named normalization."""
     if normalization == "none":
         return x

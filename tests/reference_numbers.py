@@ -44,18 +44,19 @@ def gaussian_network(numbers: Numbers, name: str, *widths: int) -> dict[str, Any
     }
 
 
-def embedding_network(numbers: Numbers, name: str, n_latent: int) -> dict[str, Any]:
+def embedding_network(numbers: Numbers, name: str, n_latent: int) -> tuple[dict[str, Any], Any]:
+    """(network parameters, identity table): the first layer's input is cut into mask and one-hot."""
     first = affine(numbers, f"{name}.mlp.layers.0.0")
     layers = trunk(numbers, name)
     del layers["layer_0"]
-    return {
-        "kernel_0": first["kernel_0"][:n_latent],
-        "identity": first["kernel_0"][n_latent:],
-        "bias_0": first["bias"],
+    network = {
+        "kernel": first["kernel_0"][:n_latent],
+        "bias": first["bias"],
         **layers,
         "loc": affine(numbers, f"{name}.mean_encoder"),
         "log_variance": affine(numbers, f"{name}.log_var_encoder"),
     }
+    return network, first["kernel_0"][n_latent:]
 
 
 def decoder(numbers: Numbers, name: str, likelihood: str) -> dict[str, Any]:
@@ -91,7 +92,8 @@ def sams_vae_parameters(numbers: Numbers, *, mean_field_encoder: bool = False) -
         parameters["E_loc"] = jnp.asarray(numbers["guide.param_dict.q_E_loc"])
         parameters["E_log_scale"] = jnp.asarray(numbers["guide.param_dict.q_E_log_scale"])
     else:
-        parameters["embedding$params"] = embedding_network(numbers, "guide.embedding_encoder", logits.shape[1])
+        embedding = embedding_network(numbers, "guide.embedding_encoder", logits.shape[1])
+        parameters["embedding$params"], parameters["identity"] = embedding
     return parameters
 
 
@@ -121,10 +123,12 @@ def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray) -> Batch:
     )
 
 
-def noise(numbers: Numbers, prefix: str = "noise") -> list[np.ndarray]:
+def noise(numbers: Numbers, prefix: str = "noise") -> list[Any]:
     """Noise arrays in the order they were consumed."""
     names = [name for name in numbers if name.startswith(prefix)]
-    return [numbers[name] for name in sorted(names, key=lambda n: int(n.removeprefix(prefix).split("_")[0]))]
+    return [
+        jnp.asarray(numbers[name]) for name in sorted(names, key=lambda n: int(n.removeprefix(prefix).split("_")[0]))
+    ]
 
 
 class given_noise(Messenger):

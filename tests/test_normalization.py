@@ -40,5 +40,5 @@ def test_none_changes_nothing():
 
 
 def test_unknown_name_is_an_error():
-    with pytest.raises(InputError, match="'log_standardise'.*log_standardize"):
+    with pytest.raises(InputError, match=r"'log_standardise'.*log_standardize"):
         gene_statistics(np.ones((2, 2)), "log_standardise")

@@ -76,14 +76,17 @@ class PerturbationData:
 
     @property
     def n_cells(self) -> int:
+        """Cells, of all splits."""
         return self.x.shape[0]
 
     @property
     def n_genes(self) -> int:
+        """Genes kept."""
         return self.x.shape[1]
 
     @property
     def n_perturbations(self) -> int:
+        """Perturbations in the vocabulary."""
         return len(self.perturbation_names)
 
     @property

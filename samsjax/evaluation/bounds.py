@@ -101,7 +101,7 @@ def _run_chunks(
     key: jax.Array,
     params: Params,
     device_data: DeviceData,
-    places: Int[Array, "batch cell"],
+    places: Int[Array, "batch place"],
     model_guide: ModelGuide,
     n_particles: int,
     of_batch: Callable[..., Any],

@@ -1,7 +1,7 @@
 """Agreement of inferred masks with known ones, up to the order of latent dimensions.
 
-Source: SAMS-VAE, specification 8.1. Differs: an empty estimate has precision 1 if nothing was to be found and 0 otherwise
-(the reference returns NaN).
+Source: SAMS-VAE, specification 8.1. Differs: an empty estimate has precision 1 if nothing was to be found and 0
+otherwise (the reference returns NaN).
 """
 
 from typing import NamedTuple

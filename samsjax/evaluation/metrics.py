@@ -1,7 +1,7 @@
 """Agreement of predicted with measured treatment effects.
 
-Source: SAMS-VAE, specification 7.3. All entries (treatment x gene) are pooled; `top20` keeps, for each treatment, the 20
-genes with the largest measured effect.
+Source: SAMS-VAE, specification 7.3. All entries (treatment x gene) are pooled; `top20` keeps, for each treatment,
+the 20 genes with the largest measured effect.
 """
 
 import numpy as np

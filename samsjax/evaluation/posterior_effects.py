@@ -62,7 +62,7 @@ def _moments(key: jax.Array, params: Params, model_guide: ModelGuide, n_particle
         drawn = (probability, active, active * first, active * second, first, second)
         return tuple(a + b for a, b in zip(total, drawn, strict=True)), None
 
-    shape = jax.eval_shape(lambda k: add((0.0,) * 6, k)[0], key)
+    shape = jax.eval_shape(lambda k: add((jnp.zeros(()),) * 6, k)[0], key)
     nothing = tuple(jnp.zeros(s.shape) for s in shape)
     sums, _ = jax.lax.scan(add, nothing, jax.random.split(key, n_particles))
     probability, n_active, active_first, active_second, any_first, any_second = sums

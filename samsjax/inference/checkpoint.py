@@ -1,9 +1,10 @@
 """Saving and loading fitted models: arrays through Orbax, everything else as JSON. Loading runs no stored code.
 
-A model folder holds `model.json` (configuration, vocabulary, versions, a digest of every array, every file and of itself)
-and `arrays/`. Digests make damage an error instead of a wrong prediction.
+A model folder holds `model.json` (configuration, vocabulary, versions, digests of every array file and of itself) and
+`arrays/`. Digests make damage an error instead of a wrong prediction.
 """
 
+import hashlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from samsjax.errors import InputError
+from samsjax.errors import InputError, listing
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
 from samsjax.inference.log_weights import initial_parameters
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
@@ -69,10 +70,10 @@ def load(folder: str | Path) -> Fitted:
         vocabulary = Vocabulary(
             **{**words, **{name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}}
         )
-        history = tuple(description["history"])
+        files, history = description["files"], tuple(description["history"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
-    _check_files(folder, description["files"])
+    _check_files(folder, files)
     target = _expected_arrays(config, vocabulary)
     tree = _restore(folder, target)
     return Fitted(
@@ -98,6 +99,28 @@ def _arrays(fitted: Fitted) -> dict[str, Any]:
         "library_sizes": fitted.library_sizes,
         "n_training_cells": fitted.n_training_cells,
     }
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file below `folder`, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _check_files(folder: Path, digests: dict[str, str]) -> None:
+    """Before Orbax looks at them: on damaged files it prints tracebacks of its own."""
+    found = _file_digests(folder / _ARRAYS)
+    missing = [name for name in digests if name not in found]
+    damaged = [name for name, digest in digests.items() if found.get(name, digest) != digest]
+    if missing or damaged:
+        kind, names = ("missing", missing) if missing else ("changed", damaged)
+        raise InputError(f"the model in {folder} is damaged: {kind} files: {listing(f'{_ARRAYS}/{n}' for n in names)}")
+
+
+def _description_digest(description: dict[str, Any]) -> str:
+    """sha256 of everything in a description but the digest itself."""
+    content = {name: value for name, value in description.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from samsjax.inference.config import TrainConfig
 from samsjax.inference.log_weights import effect_parameters
 from samsjax.inference.objectives import objective, per_cell_programs
 from samsjax.inference.optimizer import optimizer
+from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
 from samsjax.types import Batch, ModelGuide, Params
 
 
@@ -42,13 +43,13 @@ def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainCo
     """The compiled-to-be passes of a fit over the training and validation cells of `data`."""
     train_cells, val_cells = data.cells("train"), data.cells("val")
     plan = batching.plan_batches(len(train_cells), config.batch_size)
-    row_weight = batching.training_row_weights(data, train_cells, plan)
-    model, guide = per_cell_programs(model_guide, len(train_cells))
-    svi = SVI(
-        model, guide, optimizer(config, effect_parameters(model_guide)), objective(config.objective, config.n_particles)
-    )
-    cells = jnp.asarray(train_cells, dtype=jnp.int32)
+    row_weight = training_row_weights(data, train_cells, plan)
+    all_rows = instantiates_all(data.n_perturbations, plan.batch_size * data.dosage.shape[1])
+    tables = effect_parameters(model_guide)
     n_cells = len(train_cells)
+    model, guide = per_cell_programs(model_guide, n_cells)
+    svi = SVI(model, guide, optimizer(config, tables), objective(config.objective, config.n_particles))
+    cells = jnp.asarray(train_cells, dtype=jnp.int32)
 
     def init(key: jax.Array) -> Any:
         with warnings.catch_warnings():
@@ -58,8 +59,12 @@ def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainCo
 
     def train(key: jax.Array, state: Any, device_data: DeviceData) -> tuple[Any, Float[Array, " step"]]:
         def step(state: Any, batch_cells: Array) -> tuple[Any, Array]:
-            batch = batching.keep_present_rows(batching.gather(device_data, batch_cells, row_weight))
-            return svi.update(state, _standing_for(batch, n_cells))
+            batch = _standing_for(batching.gather(device_data, batch_cells, row_weight), n_cells)
+            if all_rows:
+                return svi.update(state, batch)
+            rows, batch = present_rows(batch)
+            part, loss = svi.update(take_rows(state, tables, rows), batch)
+            return put_rows(state, part, tables, rows), loss
 
         order = jax.random.permutation(key, cells)
         return jax.lax.scan(step, state, batching.arrange(order, plan))
@@ -81,6 +86,7 @@ def _validation_bound(
     Shared terms count as in training (the reference divides them by the number of validation cells).
     """
     elbo = objective(config.objective, config.n_particles)
+    tables = effect_parameters(model_guide)
     plan = batching.plan_batches(len(val_cells), config.batch_size)
     cells = jnp.asarray(val_cells, dtype=jnp.int32)
     no_shared_terms = jnp.zeros(model_guide.n_perturbations)
@@ -89,16 +95,16 @@ def _validation_bound(
         if len(val_cells) == 0:
             return jnp.array(jnp.nan)
 
-        def bound(bound_key: jax.Array, batch: Batch) -> Array:
+        def bound(bound_key: jax.Array, params: Params, batch: Batch) -> Array:
             return -elbo.loss(bound_key, params, model_guide.model, model_guide.guide, batch)
 
         def local_terms(step: tuple[jax.Array, Array]) -> Array:
-            batch = batching.gather(device_data, step[1], no_shared_terms)
-            return bound(step[0], batching.keep_present_rows(batch))
+            rows, batch = present_rows(batching.gather(device_data, step[1], no_shared_terms))
+            return bound(step[0], take_rows(params, tables, rows), batch)
 
         keys = jax.random.split(key, plan.n_batches + 1)
         local = jax.lax.map(local_terms, (keys[1:], batching.arrange(cells, plan))).sum()
-        shared = bound(keys[0], batching.empty_batch(model_guide.n_genes, model_guide.n_perturbations))
+        shared = bound(keys[0], params, batching.empty_batch(model_guide.n_genes, model_guide.n_perturbations))
         return local / len(val_cells) + shared / n_train
 
     return validate

@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,23 +82,31 @@ def fit_model(
         return state, -float(losses.mean()), float(val_elbo)
 
     start = time.perf_counter()
-    params, history, best_epoch, stopped = _climb(run_epoch, epochs, state, data, config, progress)
+    params, history, best_epoch, stopped = _climb(run_epoch, epochs, state, data, config, progress=progress)
     return FitResult(params, history, best_epoch, stopped, compile_seconds, time.perf_counter() - start)
 
 
-def _climb(run_epoch, epochs: Epochs, state: Any, data: PerturbationData, config: TrainConfig, progress: bool):
+def _climb(
+    run_epoch: Callable[[int, Any], tuple[Any, float, float]],
+    epochs: Epochs,
+    state: Any,
+    data: PerturbationData,
+    config: TrainConfig,
+    *,
+    progress: bool,
+) -> tuple[Params, tuple[dict[str, float], ...], int, str]:
     """The loop over epochs on the host. Returns (best params, history, best epoch, why it stopped)."""
     n_epochs = math.ceil(config.n_steps / epochs.plan.n_batches)
     has_validation = len(data.cells("val")) > 0
     schedule = learning_rate(config)
-    best_params, best_bound, best_epoch, stopped = None, -np.inf, 0, "budget"
+    best_params, best_bound, best_epoch, stopped = epochs.params(state), -np.inf, 0, "budget"
     history: list[dict[str, float]] = []
     start = time.perf_counter()
     bar = tqdm(range(1, n_epochs + 1), desc="fit", unit="epoch", disable=None if progress else True)
     for epoch in bar:
         state, train_elbo, val_elbo = run_epoch(epoch, state)
         params = epochs.params(state)
-        if not _usable(train_elbo, val_elbo, params, has_validation):
+        if not _usable(train_elbo, val_elbo, params, has_validation=has_validation):
             _report_divergence(epoch, best_epoch)
             stopped = "diverged"
             break
@@ -121,7 +130,7 @@ def _climb(run_epoch, epochs: Epochs, state: Any, data: PerturbationData, config
     return best_params, tuple(history), best_epoch, stopped
 
 
-def _usable(train_elbo: float, val_elbo: float, params: Params, has_validation: bool) -> bool:
+def _usable(train_elbo: float, val_elbo: float, params: Params, *, has_validation: bool) -> bool:
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
     return finite and math.isfinite(train_elbo) and (math.isfinite(val_elbo) or not has_validation)
 

@@ -3,9 +3,9 @@
 To add a model: write `samsjax/models/my_model.py` with a docstring (the generative story, the guide, the source and
 what differs from it), a frozen config dataclass with at least `n_latent`, `likelihood` and `normalization` that
 validates itself in `__post_init__`, and a `build(config, statistics) -> ModelGuide` returning two NumPyro programs over
-a `Batch`. Put local sites in `effects.cells`, shared ones in `effects.perturbations`, observe the genes at site "x" and
-record the decoder's input as the deterministic site "z". Write for one particle. Then add one line to `MODELS`: fitting,
-bounds, treatment effects, saving, the command line and the contract test pick the model up from there.
+a `Batch`. Put local sites in `effects.cells`, shared ones in `effects.perturbations`, observe the genes at site "x",
+and record the decoder's input as the deterministic site "z". Write for one particle. Then add one line to `MODELS`:
+fitting, bounds, treatment effects, saving and the command line pick the model up from there.
 """
 
 from samsjax.errors import check_choice

@@ -1,16 +1,16 @@
-"""What every model file builds on: the facts a data set decides, checks of sizes, and the binding of networks to sites."""
+"""What every model file builds on: the facts a data set decides, checks of sizes, networks and tables as sites."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpyro
+from jaxtyping import Array, Float, Int
 from numpyro.contrib.module import flax_module
 
 from samsjax.errors import InputError
 from samsjax.normalization import GeneStatistics
-from samsjax.types import ModelGuide
+from samsjax.types import Batch, ModelGuide
 
 
 class DataStatistics(NamedTuple):
@@ -21,6 +21,7 @@ class DataStatistics(NamedTuple):
     genes: GeneStatistics
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """What the rest of samsjax may ask of any model's configuration (a frozen, self-validating dataclass)."""
 
@@ -35,6 +36,17 @@ class ModelConfig(Protocol):
     @property
     def n_latent(self) -> int:
         """Size of the latent space."""
+
+
+def observed(batch: Batch) -> Float[Array, "cell gene"]:
+    """The batch's expression, for guides.
+
+    Raises:
+        InputError: for a batch made to draw expression from the model.
+    """
+    if batch.x is None:
+        raise InputError("the guide needs cells with expression; this batch has none")
+    return batch.x
 
 
 class ModelEntry(NamedTuple):
@@ -56,6 +68,8 @@ def check_sizes(**sizes: int) -> None:
             raise InputError(f"{name} must be a whole number of at least 1, got {value}")
 
 
-def shared_parameter(name: str, shape: tuple[int, ...], value: float, rows) -> Any:
-    """The `rows` of a parameter array with one row per perturbation, filled with `value` at the start."""
-    return numpyro.param(name, jnp.full(shape, value, dtype=jnp.float32))[rows]
+def shared_parameter(
+    name: str, shape: tuple[int, ...], init: nn.initializers.Initializer, rows: Int[Array, " row"]
+) -> Float[Array, "row _"]:
+    """The `rows` of a parameter table with one row per perturbation; use it inside the plate of perturbations."""
+    return numpyro.param(name, lambda key: init(key, shape))[rows]

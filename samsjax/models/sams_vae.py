@@ -28,8 +28,8 @@ from samsjax.distributions import StraightThroughBernoulli
 from samsjax.effects import cells, offset, perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.likelihoods import LIKELIHOODS, Decoder
-from samsjax.models.base import DataStatistics, check_sizes, network, shared_parameter
-from samsjax.networks import GaussianNetwork, MaskedEmbeddingNetwork
+from samsjax.models.base import DataStatistics, check_sizes, network, observed, shared_parameter
+from samsjax.networks import EmbeddingNetwork, GaussianNetwork, uniform_fan_in, zeros
 from samsjax.normalization import NORMALIZATIONS, normalize
 from samsjax.types import Batch, ModelGuide
 
@@ -97,11 +97,11 @@ def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
     def guide(batch: Batch) -> None:
         with perturbations(batch):
             shape = (statistics.n_perturbations, config.n_latent)
-            logits = shared_parameter("mask_logits", shape, 0.0, batch.rows)
+            logits = shared_parameter("mask_logits", shape, zeros, batch.rows)
             mask = numpyro.sample("mask", StraightThroughBernoulli(logits).to_event(1))
             loc, scale = _embedding_posterior(config, statistics, mask, batch)
             embedding = numpyro.sample("E", dist.Normal(loc, scale).to_event(1))
-        x = normalize(batch.x, statistics.genes, config.normalization)
+        x = normalize(observed(batch), statistics.genes, config.normalization)
         inputs = (x,) if config.mean_field_encoder else (x, offset(embedding * mask, batch))
         with cells(batch):
             encoder = network("encoder", GaussianNetwork(config.n_latent, config.n_layers, config.n_hidden), *inputs)
@@ -115,11 +115,13 @@ def _embedding_posterior(
 ) -> tuple[Float[Array, "row latent"], Float[Array, "row latent"]]:
     """(loc, scale) of q(E | mask) for the perturbations of the batch."""
     if config.guide == "correlated":
-        module = MaskedEmbeddingNetwork(
-            statistics.n_perturbations, config.n_latent, config.embedding_n_layers, config.embedding_n_hidden
+        n_inputs = config.n_latent + statistics.n_perturbations
+        identity = shared_parameter(
+            "identity", (statistics.n_perturbations, config.embedding_n_hidden), uniform_fan_in(n_inputs), batch.rows
         )
-        return network("embedding", module, mask, batch.rows)(mask, batch.rows)
+        module = EmbeddingNetwork(config.n_latent, config.embedding_n_layers, config.embedding_n_hidden, n_inputs)
+        return network("embedding", module, mask, identity)(mask, identity)
     shape = (statistics.n_perturbations, config.n_latent)
-    loc = shared_parameter("E_loc", shape, 0.0, batch.rows)
-    log_scale = shared_parameter("E_log_scale", shape, 0.0, batch.rows)
+    loc = shared_parameter("E_loc", shape, zeros, batch.rows)
+    log_scale = shared_parameter("E_log_scale", shape, zeros, batch.rows)
     return loc, jnp.exp(log_scale) + 1e-4

@@ -51,8 +51,9 @@ def metrics_summary(metrics: Mapping[str, float]) -> str:
         lines.append(f"masks against the truth: {parts}")
     if "time/train_s" in metrics:
         lines.append(
-            f"{metrics['time/steps']:.0f} steps in {metrics['time/train_s']:.1f} s after {metrics['time/compile_s']:.1f} s "
-            f"of compiling; evaluation {metrics['time/evaluate_s']:.1f} s; peak memory {metrics['memory/peak_gb']:.2f} GB"
+            f"{metrics['time/steps']:.0f} steps in {metrics['time/train_s']:.1f} s, compiled in "
+            f"{metrics['time/compile_s']:.1f} s; evaluated in {metrics['time/evaluate_s']:.1f} s; "
+            f"peak memory {metrics['memory/peak_gb']:.2f} GB"
         )
     return "\n".join(lines)
 

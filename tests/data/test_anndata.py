@@ -412,7 +412,13 @@ def test_damaged_matrix_on_disk(tmp_path):
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, samsjax.data; sys.exit(' '.join({'pandas', 'anndata', 'h5py', 'jax'} & set(sys.modules)))"
+    """No pandas, no plots, no file libraries, no device started, no flag of JAX changed by importing it."""
+    code = (
+        "import sys, jax; before = dict(jax.config.values); import samsjax; "
+        "from jax._src import xla_bridge; "
+        "heavy = {'pandas', 'anndata', 'h5py', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(' '.join(heavy) or xla_bridge.backends_are_initialized() or before != dict(jax.config.values))"
+    )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""

@@ -7,32 +7,19 @@ import anndata
 import pytest
 
 from experiments import fit
-from tests.experiments.doors import EVALUATION, MODEL, SMALL, Runs, compilation_cached, from_file_flags
+from tests.experiments.doors import EVALUATION, MODEL, SMALL, Runs, from_file_flags
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory) -> Path:
-    """Folder of the programs compiled so far in this folder's tests."""
-    return tmp_path_factory.mktemp("programs")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(programs):
-    with compilation_cached(programs):
-        yield
-
-
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory, programs) -> Runs:
+def runs(tmp_path_factory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     screen = folder / "screen.h5ad"
-    with compilation_cached(programs):
-        fit.main(["--out", str(folder / "simulated"), *SMALL])
-        adata = anndata.read_h5ad(folder / "simulated" / "simulation.h5ad")
-        adata.obs["batch"] = ["one", "two"] * (adata.n_obs // 2)
-        adata.write_h5ad(screen)
-        flags = (*from_file_flags(screen), "--data.covariate-keys", "batch")
-        fit.main(["--out", str(folder / "from_file"), *flags, *MODEL, *EVALUATION])
+    fit.main(["--out", str(folder / "simulated"), *SMALL])
+    adata = anndata.read_h5ad(folder / "simulated" / "simulation.h5ad")
+    adata.obs["batch"] = ["one", "two"] * (adata.n_obs // 2)
+    adata.write_h5ad(screen)
+    flags = (*from_file_flags(screen), "--data.covariate-keys", "batch")
+    fit.main(["--out", str(folder / "from_file"), *flags, *MODEL, *EVALUATION])
     return Runs(folder / "simulated", folder / "from_file", screen)
 
 

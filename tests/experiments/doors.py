@@ -1,14 +1,11 @@
-"""What the tests of the doors share: small settings, and a compilation cache, since compiling is most of their time."""
+"""What the tests of the doors share: small settings, and reading what a run wrote."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = ("--evaluation.iwelbo-particles", "4", "--evaluation.effects.n-particles", "8")
@@ -49,26 +46,3 @@ def assert_same_bits(one: Any, two: Any) -> None:
     assert jax.tree.structure(one) == jax.tree.structure(two)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-@contextmanager
-def compilation_cached(folder: Path) -> Iterator[None]:
-    """Compile programs of equal shape once and quickly, and leave JAX as it was afterwards."""
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-        "jax_disable_most_optimizations": True,  # halves the time to compile
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    _configure(settings)
-    try:
-        yield
-    finally:
-        _configure(before)
-
-
-def _configure(settings: dict[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()

@@ -1,6 +1,5 @@
 """Bad input at the doors: one clear sentence with the offending value and what is legal, and nothing written."""
 
-import gc
 import os
 import shutil
 import subprocess
@@ -89,7 +88,6 @@ def test_flags_of_fit(unwritten, capsys, flags, words):
         "--evaluation.effects.library-size",
     ],
 )
-@pytest.mark.xfail(reason="check_range lets infinity pass where only a lower bound is set")
 def test_infinite_flags(unwritten, capsys, monkeypatch, flag):
     monkeypatch.setattr(fit, "fit", lambda *args, **kwargs: pytest.fail("it was fitted"))
     refused(fit.main, ["--out", unwritten / "run", *SMALL, flag, "inf"], ["got inf"], capsys)
@@ -412,7 +410,7 @@ DAMAGES = {
     "description lost": (lambda run: (run / "model" / "model.json").unlink(), ["has no model.json"]),
     "description empty": (lambda run: (run / "model" / "model.json").write_text(""), ["model.json is damaged"]),
     "description foreign": (lambda run: (run / "model" / "model.json").write_text("[]"), ["model.json is damaged"]),
-    "unknown model": (edited(model="sams_vea"), ["unknown model 'sams_vea'", "sams_vae"]),
+    "unknown model": (edited(model="sams_vea"), ["model.json is damaged"]),
     "newer format": (edited(format=99), ["format 99"]),
     "no vocabulary": (edited(vocabulary=None), ["model.json is damaged"]),
     "model lost": (lambda run: shutil.rmtree(run / "model"), ["has no model/"]),
@@ -420,16 +418,7 @@ DAMAGES = {
 }
 
 
-@pytest.fixture
-def orbax_complains():
-    """Tasks that Orbax leaves unfinished complain when they are collected: let it be here, not in a later test."""
-    yield
-    gc.collect()
-
-
 @pytest.mark.parametrize("case", DAMAGES)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.usefixtures("orbax_complains")
 def test_damaged_models(run_copy, unwritten, capsys, case):
     damage, words = DAMAGES[case]
     damage(run_copy)
@@ -437,8 +426,6 @@ def test_damaged_models(run_copy, unwritten, capsys, case):
     refused(predict.main, flags, words, capsys)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.usefixtures("orbax_complains")
 def test_a_flipped_byte_never_loads_silently(run_copy):
     """Either the arrays are those that were saved, or the door says that they are not."""
     stored = contents(run_copy)
@@ -461,7 +448,6 @@ def test_a_flipped_byte_never_loads_silently(run_copy):
     assert noticed > 5
 
 
-@pytest.mark.xfail(reason="Orbax prints tracebacks of its own, mostly, beside the one error", strict=False)
 def test_a_damaged_model_ends_the_process_without_traceback(run_copy, unwritten):
     path = run_copy / "model" / "arrays" / "manifest.ocdbt"
     path.write_bytes(b"\xff" + path.read_bytes()[1:])
@@ -472,7 +458,6 @@ def test_a_damaged_model_ends_the_process_without_traceback(run_copy, unwritten)
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.xfail(reason="model.json has no digest of its own configuration and vocabulary")
 @pytest.mark.parametrize(
     ("old", "new"), [('"gene01"', '"gene0q"'), ('"mask_prior_prob": 0.01', '"mask_prior_prob": 0.81')]
 )

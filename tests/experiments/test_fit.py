@@ -97,7 +97,7 @@ def flags_of(settings, prefix="--"):
 def test_config_is_complete_and_reads_back(runs, which):
     config = read_json(getattr(runs, which) / "config.json")
     assert config.pop("model_name") == "sams_vae"
-    command = parse(fit.FitCommand[config_class("sams_vae")], flags_of(config), door="fit", description="")
+    command = parse(fit.FitCommand[config_class("sams_vae")], flags_of(config), program="fit", description="")
     assert key_tree(config) == field_tree(command)
     assert plain(command) == config
     assert config["simulation"]["n_genes"] == 30 or which == "from_file"

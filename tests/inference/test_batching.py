@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from samsjax.inference import batching
+from samsjax.inference import batching, rows
 from tests import small
 
 
@@ -52,23 +52,42 @@ def test_shared_terms_are_unbiased_over_random_batches():
     data = small.gaussian_data(
         rng.standard_normal((200, 2)), np.append(index, 39)[:200], np.ones(200), np.full(200, "train")
     )
-    plan = batching.plan_batches(200, 20)
-    table = batching.training_row_weights(data, np.arange(200), plan)
+    plan = batching.plan_batches(200, 10)
+    table = rows.training_row_weights(data, np.arange(200), plan)
     device_data = batching.to_device(data)
 
     def counted(key):
-        batch = batching.keep_present_rows(batching.gather(device_data, jax.random.permutation(key, 200)[:20], table))
-        return jnp.zeros(table.shape[0]).at[batch.rows].add(batch.row_weight)
+        cells = jax.random.permutation(key, 200)[:10]
+        present, batch = rows.present_rows(batching.gather(device_data, cells, table))
+        return jnp.zeros(table.shape[0]).at[present].add(batch.row_weight, mode="drop")
 
     draws = np.asarray(jax.vmap(counted)(jax.random.split(jax.random.key(0), 20_000)))
     seen = np.bincount(data.perturbation_index[:, 0], minlength=data.n_perturbations) > 0
     standard_error = draws.std(axis=0) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(axis=0) - seen) <= 5 * standard_error + 1e-6).all()
-    everything = batching.training_row_weights(data, np.arange(200), batching.plan_batches(200, 200))
+    everything = rows.training_row_weights(data, np.arange(200), batching.plan_batches(200, 200))
     assert_array_equal(everything, 1.0)
 
 
 def test_inclusion_probability_is_hypergeometric():
     """Two carriers among five cells, batches of two: 1 - C(3,2)/C(5,2) = 0.7."""
-    weights = batching._inverse_inclusion(np.array([2, 0, 5, 4]), 5, 2)
+    weights = rows.inverse_inclusion(np.array([2, 0, 5, 4]), 5, 2)
     assert_allclose(weights, [1 / 0.7, 0.0, 1.0, 1.0], rtol=1e-6)
+
+
+def test_rows_are_taken_and_put_back_without_touching_others():
+    state = {
+        "table": jnp.arange(12.0).reshape(6, 2),
+        "network": {"table_of_its_own": jnp.ones(3)},
+        "count": jnp.array(1),
+    }
+    present = jnp.array([1, 4, 6, 6])  # 6 fills up
+    part = rows.take_rows(state, {"table"}, present)
+    assert_array_equal(part["table"][:2], state["table"][jnp.array([1, 4])])
+    changed = {"table": part["table"] - 100, "network": {"table_of_its_own": jnp.zeros(3)}, "count": jnp.array(2)}
+    after = rows.put_rows(state, changed, {"table"}, present)
+    expected = np.asarray(state["table"]).copy()
+    expected[[1, 4]] -= 100
+    assert_array_equal(after["table"], expected)
+    assert_array_equal(after["network"]["table_of_its_own"], 0.0)
+    assert after["count"] == 2
