@@ -1,7 +1,8 @@
 """What encoders see instead of raw counts: per-gene standardisation with statistics of the training cells.
 
-Source: SAMS-VAE, specification 1.6. Differs: a constant gene has its standard deviation floored (the reference divides
-by zero), and statistics are computed in chunks so that sparse counts are never made dense as a whole.
+Source: SAMS-VAE, specification 1.6. Differs: a gene that is constant among the training cells is centred but not scaled
+(the reference divides by zero; a tiny floor would turn one count in another cell into a huge input), and statistics are
+computed in chunks so that sparse counts are never made dense as a whole.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from jaxtyping import Array, Float
 from samsjax.errors import check_choice
 
 NORMALIZATIONS = ("log_standardize", "standardize", "none")
-STANDARD_DEVIATION_FLOOR = 1e-6
+CONSTANT_BELOW = 1e-6
+"""Standard deviation under which a gene counts as constant."""
 _CHUNK = 4096
 
 
@@ -42,7 +44,7 @@ def gene_statistics(x, normalization: str) -> GeneStatistics:
     for chunk in _transformed_chunks(x, normalization):
         squares += ((chunk - mean) ** 2).sum(axis=0)
     std = np.sqrt(squares / max(n_cells - 1, 1))
-    return GeneStatistics(mean.astype(np.float32), np.maximum(std, STANDARD_DEVIATION_FLOOR).astype(np.float32))
+    return GeneStatistics(mean.astype(np.float32), np.where(std > CONSTANT_BELOW, std, 1.0).astype(np.float32))
 
 
 def _transformed_chunks(x, normalization: str):

@@ -34,6 +34,11 @@ def test_constant_gene_stays_finite():
     assert_array_equal(values[:, 0], 0.0)
 
 
+def test_a_gene_constant_in_training_stays_moderate_elsewhere():
+    statistics = gene_statistics(np.zeros((5, 1)), "log_standardize")
+    assert_allclose(normalize(np.full((1, 1), 3.0, np.float32), statistics, "log_standardize"), np.log(4.0), rtol=1e-6)
+
+
 def test_none_changes_nothing():
     x = np.random.default_rng(0).poisson(1.5, (4, 3)).astype(np.float32)
     assert_array_equal(normalize(x, gene_statistics(x, "none"), "none"), x)
