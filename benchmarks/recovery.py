@@ -22,7 +22,7 @@ class RecoveryBenchmark:
 
     seed: int = 0
     """Of the simulation, the fit and the evaluation."""
-    n_steps: tuple[int, ...] = (500, 1000, 2000, 3000)
+    n_steps: tuple[int, ...] = (500, 1000, 2500, 5000)
     """Budgets, one fit for each and every number of particles."""
     n_particles: tuple[int, ...] = (1, 5)
     """Draws per step."""

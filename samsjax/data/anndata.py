@@ -15,7 +15,14 @@ import numpy as np
 from samsjax.data.config import DataConfig
 from samsjax.data.counts import compact
 from samsjax.data.dataset import PerturbationData
-from samsjax.data.encoding import Encoding, combination_names, encode_labels, encode_matrix, match_vocabulary
+from samsjax.data.encoding import (
+    Encoding,
+    combination_names,
+    encode_labels,
+    encode_matrix,
+    match_vocabulary,
+    unique_combinations,
+)
 from samsjax.data.expression import exposure, expression, obs_column, unique_names
 from samsjax.data.files import opened
 from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
@@ -60,6 +67,8 @@ def from_anndata(
     exposure_scale: float | None = None,
     vocabulary: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
+    encoding: Encoding | None = None,
+    combination_labels: np.ndarray | None = None,
     **options: Any,
 ) -> PerturbationData:
     """Take cells, counts and perturbations out of an AnnData, in memory or backed.
@@ -80,6 +89,8 @@ def from_anndata(
         vocabulary: perturbation names of a stored model; indices refer to it. Then cells need not contain controls,
             perturbed or training cells.
         gene_names: genes of a stored model; genes are matched by name and put into this order, others left out.
+        encoding: the perturbations of the cells, where the caller has read them; then no label or dose is read.
+        combination_labels: str (cell,), what the split "combinations" goes by instead of labels such as `A+B`.
         **options: fields of `DataConfig` that replace those of `config`.
 
     Returns:
@@ -96,8 +107,9 @@ def from_anndata(
     if 0 in adata.shape:
         raise InputError(f"no data: the AnnData has {adata.n_obs} cells and {adata.n_vars} genes")
     cells = unique_names("cell names", adata.obs_names, "adata.obs_names_make_unique()")
-    encoding = _encoding(adata, config, vocabulary)
-    split = _split(adata, config, encoding, require_train=vocabulary is None)
+    applied = _applied(adata, config, vocabulary, encoding)
+    encoding = _in_vocabulary(applied, config, vocabulary)
+    split = _split(adata, config, applied, combination_labels, require_train=vocabulary is None)
     covariates = {key: _covariate(adata, key) for key in config.covariate_keys}
     x, genes = expression(adata, config, cells, gene_names, counts=counts)
     library, source, scale = exposure(adata, config, cells, x, split, exposure_scale, counts=counts)
@@ -133,18 +145,29 @@ def _covariate(adata: "anndata.AnnData", key: str) -> np.ndarray:
     return column.astype(str).to_numpy().astype(str)
 
 
-def _encoding(adata: "anndata.AnnData", config: DataConfig, vocabulary: Sequence[str] | None) -> Encoding:
-    if config.obsm_key is not None:
+def _applied(
+    adata: "anndata.AnnData", config: DataConfig, vocabulary: Sequence[str] | None, ready: Encoding | None
+) -> Encoding:
+    """What each cell received, in the file's own vocabulary."""
+    if ready is not None:
+        where, encoding = "the screen", ready
+        if len(ready.dosage) != adata.n_obs:
+            raise InputError(f"the encoding holds {len(ready.dosage)} cells, the AnnData {adata.n_obs}")
+    elif config.obsm_key is not None:
         where, encoding = f"adata.obsm[{config.obsm_key!r}]", _from_obsm(adata, config, config.obsm_key)
     else:
         where, encoding = f"adata.obs[{config.perturbation_key!r}]", _from_labels(adata, config, vocabulary)
-    if vocabulary is not None:
-        return match_vocabulary(encoding, vocabulary)
-    if (encoding.n_parts > 0).all():
+    if vocabulary is None and (encoding.n_parts > 0).all():
         raise InputError(f"no control cells: every cell of {where} carries a perturbation")
-    if not encoding.n_parts.any():
+    if vocabulary is None and not encoding.n_parts.any():
         raise InputError(f"no perturbed cells: every cell of {where} is a control ({listing(config.control)})")
     return encoding
+
+
+def _in_vocabulary(applied: Encoding, config: DataConfig, vocabulary: Sequence[str] | None) -> Encoding:
+    """What the model sees: combinations as one perturbation if asked for, indices of a stored model if there is one."""
+    encoding = unique_combinations(applied, config.separator) if config.combinations_as_unique else applied
+    return encoding if vocabulary is None else match_vocabulary(encoding, vocabulary)
 
 
 def _from_labels(adata: "anndata.AnnData", config: DataConfig, vocabulary: Sequence[str] | None) -> Encoding:
@@ -188,7 +211,14 @@ def _from_obsm(adata: "anndata.AnnData", config: DataConfig, key: str) -> Encodi
     return encode_matrix(matrix.to_numpy() if hasattr(matrix, "to_numpy") else matrix, np.asarray(names, dtype=str))
 
 
-def _split(adata: "anndata.AnnData", config: DataConfig, encoding: Encoding, *, require_train: bool) -> np.ndarray:
+def _split(
+    adata: "anndata.AnnData",
+    config: DataConfig,
+    applied: Encoding,
+    combination_labels: np.ndarray | None,
+    *,
+    require_train: bool,
+) -> np.ndarray:
     if config.split_key is not None:
         values = obs_column(adata, config.split_key, "split_key")
         return column_split(values, config.split_key, require_train=require_train)
@@ -196,9 +226,11 @@ def _split(adata: "anndata.AnnData", config: DataConfig, encoding: Encoding, *, 
     if config.split == "test":
         return np.full(adata.n_obs, "test")
     if config.split == "combinations":
-        labels = combination_names(encoding, config.separator, config.control[0])
+        labels = combination_labels
+        if labels is None:
+            labels = combination_names(applied, config.separator, config.control[0])
         shares = {"train_fraction": config.train_combinations, "test_fraction": config.test_combinations}
-        return held_out_combinations(labels, encoding.n_parts, seed=seed, **shares)
+        return held_out_combinations(labels, applied.n_parts, seed=seed, **shares)
     if config.split == "combination_cells":
-        return held_out_combination_cells(encoding.n_parts, fraction=config.train_combinations, seed=seed)
+        return held_out_combination_cells(applied.n_parts, fraction=config.train_combinations, seed=seed)
     return random_split(adata.n_obs, seed=seed)

@@ -27,6 +27,8 @@ class DataConfig:
     """Label or labels of unperturbed cells, such as control, ctrl or non-targeting."""
     separator: str = "+"
     """Sign that joins the perturbations of a combination, as in KLF1+TGFBR2."""
+    combinations_as_unique: bool = False
+    """Treat each combination as a perturbation of its own, which shares nothing with its parts; SVAE+ needs this."""
     layer: str | None = None
     """Layer that holds raw counts ("raw" = adata.raw); by default X is used, and must hold them."""
     dosage_key: str | None = None

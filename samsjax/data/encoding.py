@@ -25,6 +25,7 @@ __all__ = [
     "match_vocabulary",
     "parse_treatment",
     "treatments",
+    "unique_combinations",
 ]
 
 MISSING_TEXT = ("", "nan", "<NA>")
@@ -132,11 +133,34 @@ def match_vocabulary(encoding: Encoding, vocabulary: Sequence[str] | np.ndarray)
 
 def combination_names(encoding: Encoding, separator: str, control_name: str) -> np.ndarray:
     """Labels without doses, str (cell,), `control_name` for controls: what a split by combination goes by."""
-    index = np.where(encoding.dosage != 0, encoding.perturbation_index, -1)
-    rows, code = np.unique(index, axis=0, return_inverse=True)
-    names = encoding.perturbation_names
-    texts = [separator.join(sorted(names[row[row >= 0]].tolist())) or control_name for row in rows]
-    return np.array(texts, dtype=str)[code.reshape(-1)]
+    texts, code = _distinct_combinations(encoding, separator)
+    return np.array([text or control_name for text in texts], dtype=str)[code]
+
+
+def unique_combinations(encoding: Encoding, separator: str = "+") -> Encoding:
+    """The same cells with each combination as a perturbation of its own, named `A+B`; one slot per cell.
+
+    The vocabulary becomes what cells received: perturbations that no cell carries alone leave it. Doses of single
+    perturbations stay doses. A combination at other doses than 1 is refused, since its parts would need two numbers.
+
+    Raises:
+        InputError: for combinations at other doses than 1, and if two conditions get the same name because a name
+            contains the separator.
+
+    Source:
+        `encode_combos_as_unique` of the Norman study in SAMS-VAE (Bereket & Karaletsos 2023); needed by models such as
+        SVAE+ that know one perturbation per cell. Such a model cannot predict a combination it has not seen.
+
+    Differs:
+        Conditions are sets of perturbations, so that two labels of the same set are one perturbation.
+    """
+    texts, code = _distinct_combinations(encoding, separator)
+    check_unique("combination labels (rename perturbations whose names contain the separator)", np.array(texts))
+    _check_doses_of_combinations(encoding, texts, code)
+    names = np.array(sorted(text for text in texts if text), dtype=str)
+    position = {name: index for index, name in enumerate(names.tolist())}
+    index = np.array([position.get(text, 0) for text in texts] or [0], dtype=np.int32)[code]
+    return Encoding(index[:, None], encoding.dosage.max(axis=1, keepdims=True), names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +197,27 @@ def treatments(data: PerturbationData) -> Treatments:
     place = np.full(len(rows), -1)
     place[order] = np.arange(len(order))
     return Treatments(labels, index[order], dosage[order], place[code.reshape(-1)])
+
+
+def _distinct_combinations(encoding: Encoding, separator: str) -> tuple[list[str], np.ndarray]:
+    """Labels of the distinct sets of perturbations, without doses, "" for controls; and the one of each cell."""
+    index, dosage = _canonical_slots(encoding.perturbation_index, encoding.dosage)
+    rows, code = np.unique(np.where(dosage != 0, index, -1), axis=0, return_inverse=True)
+    names = encoding.perturbation_names
+    return [separator.join(sorted(names[row[row >= 0]].tolist())) for row in rows], code.reshape(-1)
+
+
+def _check_doses_of_combinations(encoding: Encoding, texts: Sequence[str], code: np.ndarray) -> None:
+    dosed = ((encoding.dosage != 0) & (encoding.dosage != 1)).any(axis=1)
+    cells = np.flatnonzero(dosed & (encoding.n_parts > 1))
+    if len(cells):
+        row = cells[0]
+        given = listing([f"{dose:g}" for dose in encoding.dosage[row] if dose])
+        raise InputError(
+            f"combination {texts[code[row]]!r} has doses {given} in row {row} ({len(cells)} such cells): a combination "
+            "that is a perturbation of its own has no doses of its parts; switch combinations_as_unique off, or give "
+            "every part of a combination the dose 1"
+        )
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:

@@ -97,7 +97,8 @@ def parse_treatment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read one condition to predict: `KLF1+TGFBR2`, `A@0.5`, `control`.
 
-    A name of the vocabulary that itself contains `@` or the separator is found before the label is split there.
+    A name of the vocabulary that itself contains `@` or the separator is found before the label is split there. So
+    where combinations are perturbations of their own, `B+A` means the perturbation `A+B`, not the sum of two effects.
 
     Args:
         label: the condition, parts in any order, each with an optional `@dose`.
@@ -114,7 +115,9 @@ def parse_treatment(
     check_grammar(separator, (control_name,))
     position = {str(name): index for index, name in enumerate(perturbation_names)}
     tokens = split_parts(str(label), separator)
-    found = _segment(tuple(tokens), position, separator, control_name)
+    found = _as_one_name(tokens, position, separator, control_name)
+    if found is None:
+        found = _segment(tuple(tokens), position, separator, control_name)
     if found is None:
         raise _unknown_part(str(label), tokens, list(position), separator, control_name)
     doses: dict[int, float] = {}
@@ -127,6 +130,16 @@ def parse_treatment(
 
 
 Found = list[tuple[str, str | None]]
+
+
+def _as_one_name(tokens: Sequence[str], names: Mapping[str, int], separator: str, control: str) -> Found | None:
+    """The one name of the vocabulary made of just these tokens, in any order; None if there is none, or several."""
+    wanted = sorted(token for token in tokens if token != control)
+    if len(wanted) < 2:
+        return None
+    joined = [name for name in names if separator in name]
+    same = [name for name in joined if sorted(part.strip() for part in name.split(separator)) == wanted]
+    return [(same[0], None)] if len(same) == 1 else None
 
 
 def _segment(tokens: tuple[str, ...], names: Mapping[str, int], separator: str, control: str) -> Found | None:

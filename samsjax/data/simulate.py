@@ -79,7 +79,11 @@ class SimulationConfig:
 
 
 class Truth(NamedTuple):
-    """What generated a simulated screen. Rows of `mask` and `effect` follow the data's perturbation names."""
+    """What generated a simulated screen, of any of the simulators.
+
+    Rows of `mask` and `effect` follow the data's perturbation names. Of the two spreads one is given: `theta` for
+    counts, `noise_sd` for continuous values.
+    """
 
     mask: np.ndarray
     """bool (perturbation, latent)."""
@@ -88,9 +92,11 @@ class Truth(NamedTuple):
     z_basal: np.ndarray
     """float32 (cell, latent)."""
     mean: np.ndarray
-    """float32 (cell, gene): noise-free expected counts."""
-    theta: np.ndarray
-    """float32 (gene,): inverse dispersion."""
+    """float32 (cell, gene): noise-free expected counts or values."""
+    theta: np.ndarray | None
+    """float32 (gene,): inverse dispersion of counts, infinite where they are Poisson."""
+    noise_sd: np.ndarray | None = None
+    """float32 (gene,): standard deviation of the Gaussian noise of continuous values."""
 
 
 def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[PerturbationData, Truth]:
@@ -123,15 +129,15 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[
         perturbation_index=index,
         dosage=dosage,
         library_size=x.sum(axis=1).astype(np.float32),
-        gene_names=_names("gene", config.n_genes),
-        perturbation_names=_names("P", config.n_perturbations),
-        cell_names=_names("cell", n_cells),
+        gene_names=numbered_names("gene", config.n_genes),
+        perturbation_names=numbered_names("P", config.n_perturbations),
+        cell_names=numbered_names("cell", n_cells),
         split=random_split(n_cells, seed=seed),
     )
     return data, Truth(mask, *(a.astype(np.float32) for a in (effect, z_basal, mean, theta)))
 
 
-def _names(prefix: str, n: int) -> np.ndarray:
+def numbered_names(prefix: str, n: int) -> np.ndarray:
     """Names whose alphabetical order is their order."""
     width = len(str(n))
     return np.array([f"{prefix}{i + 1:0{width}d}" for i in range(n)])

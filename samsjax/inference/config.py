@@ -11,7 +11,7 @@ from samsjax.inference.objectives import OBJECTIVES
 class TrainConfig:
     """Budget, optimiser and stopping rule."""
 
-    n_steps: int = 3000
+    n_steps: int = 5000
     """Most optimiser steps; rounded up to whole passes over the training cells."""
     batch_size: int = 512
     """Most cells per step; batches are made equally large."""
