@@ -132,10 +132,11 @@ def times(fitted: Fitted) -> dict[str, float]:
 def write_results(
     folder: Path, fitted: Fitted, data: PerturbationData, scores: Evaluation, config: EvaluationConfig, *, seed: int
 ) -> None:
-    """effects.csv, ate.h5ad and latents.h5ad of an evaluation."""
+    """effects.csv (for models with effects in latent space), ate.h5ad and latents.h5ad of an evaluation."""
     key = jax.random.fold_in(jax.random.key(seed), 1)
     latents = posterior_latents(key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
-    reporting.effects_table(fitted, scores.effects).to_csv(folder / "effects.csv", index=False)
+    if scores.effects is not None:
+        reporting.effects_table(fitted, scores.effects).to_csv(folder / "effects.csv", index=False)
     ate = reporting.effects_to_anndata(fitted, scores.model, scores.data, config.effects)
     ate.write_h5ad(folder / "ate.h5ad", compression="gzip")
     cells = reporting.latents_to_anndata(data, scores.treatments, latents, LATENT_PARTICLES)

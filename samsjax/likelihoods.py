@@ -102,9 +102,15 @@ class Decoder(nn.Module):
     n_genes: int
     n_layers: int
     n_hidden: int
+    n_added: int = 0
 
     @nn.compact
-    def __call__(self, z: Float[Array, "... latent"], library_size: Float[Array, "..."]) -> dist.Distribution:
-        """Distribution of the genes of cells in state `z`."""
-        hidden = ResidualMLP(self.n_layers, self.n_hidden, name="trunk")(z)
+    def __call__(
+        self,
+        z: Float[Array, "... latent"],
+        library_size: Float[Array, "..."],
+        added: Float[Array, "... hidden"] | None = None,
+    ) -> dist.Distribution:
+        """Distribution of the genes of cells in state `z`; `added` as in `ResidualMLP`."""
+        hidden = ResidualMLP(self.n_layers, self.n_hidden, self.n_added, name="trunk")(z, added=added)
         return LIKELIHOODS[self.likelihood](self.n_genes, name="head")(hidden, library_size)

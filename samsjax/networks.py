@@ -37,11 +37,13 @@ class SplitAffine(nn.Module):
     """Affine map of several inputs as if concatenated: sum_k x_k W_k + b, with parameters `kernel_k` and `bias`."""
 
     n_out: int
+    n_added: int = 0
+    """Inputs that the caller adds himself; they count for the size of initial weights."""
 
     @nn.compact
     def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... out"]:
         """The map's output; leading axes of the parts broadcast."""
-        fan_in = sum(part.shape[-1] for part in parts)
+        fan_in = self.n_added + sum(part.shape[-1] for part in parts)
         init = uniform_fan_in(fan_in)
         total = self.param("bias", init, (self.n_out,))
         for k, part in enumerate(parts):
@@ -50,15 +52,23 @@ class SplitAffine(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """`n_layers` layers of width `n_hidden`: h = a(W x + b) first, then h + a(W h + b)."""
+    """`n_layers` layers of width `n_hidden`: h = a(W x + b) first, then h + a(W h + b).
+
+    Some inputs may be multiplied with their part of the first kernel by the caller (a product with a one-hot is a row
+    lookup): `n_added` of them arrive as `added`, what they contribute before the first activation.
+    """
 
     n_layers: int
     n_hidden: int
+    n_added: int = 0
 
     @nn.compact
-    def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... hidden"]:
+    def __call__(
+        self, *parts: Float[Array, "... _"], added: Float[Array, "... hidden"] | None = None
+    ) -> Float[Array, "... hidden"]:
         """Hidden representation of the concatenated parts."""
-        h = nn.leaky_relu(SplitAffine(self.n_hidden, name="layer_0")(*parts), 0.01)
+        first = SplitAffine(self.n_hidden, self.n_added, name="layer_0")(*parts)
+        h = nn.leaky_relu(first if added is None else first + added, 0.01)
         for k in range(1, self.n_layers):
             h = h + nn.leaky_relu(SplitAffine(self.n_hidden, name=f"layer_{k}")(h), 0.01)
         return h
@@ -75,11 +85,14 @@ class GaussianNetwork(nn.Module):
     n_out: int
     n_layers: int
     n_hidden: int
+    n_added: int = 0
 
     @nn.compact
-    def __call__(self, *parts: Float[Array, "... _"]) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
-        """(loc, scale) of the Gaussian for the concatenated parts."""
-        h = ResidualMLP(self.n_layers, self.n_hidden, name="trunk")(*parts)
+    def __call__(
+        self, *parts: Float[Array, "... _"], added: Float[Array, "... hidden"] | None = None
+    ) -> tuple[Float[Array, "... out"], Float[Array, "... out"]]:
+        """(loc, scale) of the Gaussian for the concatenated parts; `added` as in `ResidualMLP`."""
+        h = ResidualMLP(self.n_layers, self.n_hidden, self.n_added, name="trunk")(*parts, added=added)
         loc = SplitAffine(self.n_out, name="loc")(h)
         return loc, floored_scale(SplitAffine(self.n_out, name="log_variance")(h))
 

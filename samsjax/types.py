@@ -36,6 +36,8 @@ class Batch(NamedTuple):
     """Which perturbations this batch instantiates."""
     row_weight: Float[Array, " row"]
     """How many times each row's shared terms count in a bound; 1 when all are present, 0 marks padding."""
+    row_cells: Float[Array, " row"]
+    """How many training cells carry each row's perturbation."""
 
 
 class ModelGuide(NamedTuple):

@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 from numpyro.primitives import Messenger
 
 from samsjax.distributions import StraightThroughBernoulli
-from samsjax.models import DataStatistics
+from samsjax.models import DataStatistics, ModelConfig
 from samsjax.normalization import GeneStatistics
 from samsjax.types import Batch
 
@@ -59,7 +59,7 @@ def embedding_network(numbers: Numbers, name: str, n_latent: int) -> tuple[dict[
     return network, first["kernel_0"][n_latent:]
 
 
-def decoder(numbers: Numbers, name: str, likelihood: str) -> dict[str, Any]:
+def decoder(numbers: Numbers, name: str, likelihood: str, *widths: int) -> dict[str, Any]:
     heads = {
         "library_nb": lambda: {
             "share": affine(numbers, f"{name}.normalized_mean_decoder.0"),
@@ -75,31 +75,59 @@ def decoder(numbers: Numbers, name: str, likelihood: str) -> dict[str, Any]:
             "log_variance": jnp.asarray(numbers[f"{name}.log_var_encoder.log_var"]),
         },
     }
-    return {"trunk": trunk(numbers, name), "head": heads[likelihood]()}
+    return {"trunk": trunk(numbers, name, *widths), "head": heads[likelihood]()}
 
 
-def sams_vae_parameters(numbers: Numbers, *, mean_field_encoder: bool = False) -> dict[str, Any]:
-    """All parameters of a SAMS-VAE fixture."""
-    logits = jnp.asarray(numbers["guide.param_dict.q_mask_logits"])
-    n_genes = numbers["stat.x_mean"].shape[0] if "stat.x_mean" in numbers else numbers["X"].shape[1]
-    widths = (n_genes,) if mean_field_encoder else (n_genes, logits.shape[1])
+def additive_parameters(numbers: Numbers, config: ModelConfig, at: Numbers) -> dict[str, Any]:
+    """Parameters of SAMS-VAE, its beta-Bernoulli variant and CPA-VAE; `at` gives the values where `numbers` are
+    gradients (of transformed parameters)."""
+    n_genes, n_latent = at["X"].shape[1], config.n_latent
+    widths = (n_genes,) if getattr(config, "mean_field_encoder", False) else (n_genes, n_latent)
     parameters = {
-        "mask_logits": logits,
         "encoder$params": gaussian_network(numbers, "guide.z_basal_encoder", *widths),
-        "decoder$params": decoder(numbers, "model.decoder", "library_nb"),
+        "decoder$params": decoder(numbers, "model.decoder", config.likelihood),
     }
-    if "guide.param_dict.q_E_loc" in numbers:
-        parameters["E_loc"] = jnp.asarray(numbers["guide.param_dict.q_E_loc"])
-        parameters["E_log_scale"] = jnp.asarray(numbers["guide.param_dict.q_E_log_scale"])
-    else:
-        embedding = embedding_network(numbers, "guide.embedding_encoder", logits.shape[1])
+    names = {"q_mask_logits": "mask_logits", "q_E_loc": "E_loc", "q_E_log_scale": "E_log_scale"}
+    for theirs, ours in names.items():
+        if f"guide.param_dict.{theirs}" in numbers:
+            parameters[ours] = jnp.asarray(numbers[f"guide.param_dict.{theirs}"])
+    for name in ("alpha", "beta"):
+        key = f"guide.param_dict.q_mask_probs_{name}"
+        if key in numbers:  # ours is the logarithm: d/d log a = a d/da
+            parameters[f"mask_log_{name}"] = jnp.log(at[key]) if numbers is at else numbers[key] * at[key]
+    if "guide.embedding_encoder.mean_encoder.weight" in numbers:
+        embedding = embedding_network(numbers, "guide.embedding_encoder", n_latent)
         parameters["embedding$params"], parameters["identity"] = embedding
+    return parameters
+
+
+def svae_plus_parameters(numbers: Numbers, config: ModelConfig, at: Numbers) -> dict[str, Any]:
+    return {
+        "encoder$params": gaussian_network(numbers, "guide.z_encoder", at["X"].shape[1]),
+        "decoder$params": decoder(numbers, "model.decoder", config.likelihood),
+        "mask_logits": jnp.asarray(numbers["guide.param_dict.q_mask_logits"]),
+        "E_mean": jnp.asarray(numbers["model.action_prior_mean"]),
+    }
+
+
+def conditional_parameters(numbers: Numbers, config: ModelConfig, at: Numbers) -> dict[str, Any]:
+    """The parts of the first kernels that meet the dosages stand in tables of their own."""
+    n_perturbations = numbers["model.decoder.mlp.layers.0.0.weight"].shape[1] - config.n_latent
+    parameters = {
+        "encoder$params": gaussian_network(numbers, "guide.z_encoder", at["X"].shape[1], n_perturbations),
+        "decoder$params": decoder(numbers, "model.decoder", config.likelihood, config.n_latent, n_perturbations),
+    }
+    for name in ("encoder", "decoder"):
+        parameters[f"{name}_dosage"] = parameters[f"{name}$params"]["trunk"]["layer_0"].pop("kernel_1")
     return parameters
 
 
 def statistics(numbers: Numbers, normalization: str, n_genes: int, n_perturbations: int) -> DataStatistics:
     names = {"log_standardize": ("stat.log_x_mean", "stat.log_x_std"), "standardize": ("stat.x_mean", "stat.x_std")}
-    mean, std = (jnp.asarray(numbers[name]).reshape(-1) for name in names[normalization])
+    if not all(name in numbers for name in names[normalization]):  # effects need no encoder
+        mean, std = jnp.zeros(n_genes), jnp.ones(n_genes)
+    else:
+        mean, std = (jnp.asarray(numbers[name]).reshape(-1) for name in names[normalization])
     return DataStatistics(n_genes, n_perturbations, GeneStatistics(mean, std))
 
 
@@ -109,7 +137,7 @@ def slots(dosage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return index, dosage.astype(np.float32)
 
 
-def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray) -> Batch:
+def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray, row_cells: Any = None) -> Batch:
     index, dose = slots(dosage)
     n_perturbations = dosage.shape[1]
     return Batch(
@@ -120,6 +148,7 @@ def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray) -> Batch:
         weight=jnp.ones(len(x)),
         rows=jnp.arange(n_perturbations),
         row_weight=jnp.ones(n_perturbations),
+        row_cells=jnp.zeros(n_perturbations) if row_cells is None else jnp.asarray(row_cells, jnp.float32),
     )
 
 
@@ -140,11 +169,21 @@ class given_noise(Messenger):
         super().__init__(fn)
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None:
+        is_point = isinstance(msg.get("fn"), dist.Delta)
+        if msg["type"] != "sample" or msg["is_observed"] or msg["value"] is not None or is_point:
             return
         value = self.noise[self.position]
         self.position += 1
         fn = msg["fn"]
         while isinstance(fn, dist.Independent):
             fn = fn.base_dist
-        msg["value"] = fn.from_uniform(value) if isinstance(fn, StraightThroughBernoulli) else fn.loc + fn.scale * value
+        msg["value"] = _draw(fn, value)
+
+
+def _draw(fn: dist.Distribution, noise: Any) -> Any:
+    """The value of a distribution that belongs to its noise."""
+    if isinstance(fn, StraightThroughBernoulli):
+        return fn.from_uniform(noise)
+    if isinstance(fn, dist.Beta):
+        return noise  # the fixtures hold the value itself, without a path back to the parameters
+    return fn.loc + fn.scale * noise

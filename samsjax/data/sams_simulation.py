@@ -42,6 +42,21 @@ _SLOPE = 0.2
 """Of the LeakyReLU below zero, in both published simulations."""
 
 
+def cells_per_split(config) -> dict[str, int]:
+    """Cells of each perturbation by split, of a configuration with `train_cells`, `val_cells`, `test_cells`."""
+    return {name: getattr(config, f"{name}_cells") for name in SPLITS}
+
+
+def check_screen_sizes(n_perturbations: int, n_control_cells: int, per_split: dict[str, int]) -> None:
+    """Raises: InputError if there is no perturbation, no training cell, or fewer than two cells in all."""
+    check_range("n_perturbations", n_perturbations, low=1)
+    check_range("n_control_cells", n_control_cells, low=0)
+    for name, n_cells in per_split.items():
+        check_range(f"{name}_cells", n_cells, low=1 if name == "train" else 0)
+    if n_perturbations * sum(per_split.values()) + n_control_cells < 2:
+        raise InputError("one cell has no variance: ask for more train_cells, n_perturbations or n_control_cells")
+
+
 @dataclass(frozen=True)
 class SAMSSimulationConfig:
     """Sizes and strengths of the SAMS-VAE simulation.
@@ -128,8 +143,8 @@ def simulate_sams(config: SAMSSimulationConfig | None = None, *, seed: int = 0) 
     noise_sd = np.sqrt(noise_variance(mean, config.noise_fraction))
     x = mean + noise_sd * rng.standard_normal(mean.shape)
     data = screen_of(x.astype(np.float32), condition, split, config.n_perturbations)
-    effect, z_basal, mean, noise_sd = (a.astype(np.float32) for a in (effect, z_basal, mean, noise_sd))
-    return data, Truth(mask, effect, z_basal, mean, theta=None, noise_sd=noise_sd)
+    small_effect, small_basal, small_mean, small_sd = (a.astype(np.float32) for a in (effect, z_basal, mean, noise_sd))
+    return data, Truth(mask, small_effect, small_basal, small_mean, theta=None, noise_sd=small_sd)
 
 
 def latent_states(z_basal: np.ndarray, condition: np.ndarray, effect: np.ndarray) -> np.ndarray:
@@ -167,21 +182,6 @@ def orthogonal(rng: np.random.Generator, n_in: int, n_out: int) -> np.ndarray:
 def signed_effects(rng: np.random.Generator, mask: np.ndarray, size: float, sd: float) -> np.ndarray:
     """Normal(size, sd) with random signs where `mask` (perturbation, latent) holds, 0 elsewhere."""
     return np.where(mask, rng.normal(size, sd, mask.shape) * rng.choice([-1.0, 1.0], mask.shape), 0.0)
-
-
-def cells_per_split(config) -> dict[str, int]:
-    """Cells of each perturbation by split, of a configuration with `train_cells`, `val_cells`, `test_cells`."""
-    return {name: getattr(config, f"{name}_cells") for name in SPLITS}
-
-
-def check_screen_sizes(n_perturbations: int, n_control_cells: int, per_split: dict[str, int]) -> None:
-    """Raises: InputError if there is no perturbation, no training cell, or fewer than two cells in all."""
-    check_range("n_perturbations", n_perturbations, low=1)
-    check_range("n_control_cells", n_control_cells, low=0)
-    for name, n_cells in per_split.items():
-        check_range(f"{name}_cells", n_cells, low=1 if name == "train" else 0)
-    if n_perturbations * sum(per_split.values()) + n_control_cells < 2:
-        raise InputError("one cell has no variance: ask for more train_cells, n_perturbations or n_control_cells")
 
 
 def control_cells(n_control_cells: int, per_split: dict[str, int]) -> dict[str, int]:

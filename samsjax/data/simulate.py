@@ -52,7 +52,7 @@ class SimulationConfig:
     """Mean size of an effect, in standard deviations of the basal state."""
     effect_size_sd: float = 0.4
     """Standard deviation of effect sizes."""
-    median_library_size: float = 400.0
+    median_library_size: float = 350.0
     """Median total count of a cell."""
     library_size_log_sd: float = 0.6
     """Standard deviation of log totals."""

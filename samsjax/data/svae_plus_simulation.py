@@ -133,8 +133,9 @@ def simulate_svae_plus(
     empty = x.sum(axis=1) == 0
     x[empty, mean[empty].argmax(axis=1)] = 1
     data = screen_of(sp.csr_matrix(x.astype(np.int32)), condition, split, config.n_perturbations)
-    effect, z_basal, mean = (a.astype(np.float32) for a in (effect, z_basal, mean))
-    return data, Truth(mask, effect, z_basal, mean, theta=np.full(config.n_genes, np.inf, dtype=np.float32))
+    small_effect, small_basal, small_mean = (a.astype(np.float32) for a in (effect, z_basal, mean))
+    theta = np.full(config.n_genes, np.inf, dtype=np.float32)
+    return data, Truth(mask, small_effect, small_basal, small_mean, theta)
 
 
 def shares_of_cells(logits: np.ndarray) -> np.ndarray:

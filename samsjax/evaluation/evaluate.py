@@ -41,7 +41,8 @@ class Evaluation(NamedTuple):
     """Predicted effects of every treatment of the data."""
     data: AverageEffects
     """Measured effects with all cells as reference."""
-    effects: PosteriorEffects
+    effects: PosteriorEffects | None
+    """None for a model without effects in latent space."""
 
 
 def evaluate(
@@ -59,7 +60,8 @@ def evaluate(
         data: cells with a split; splits without cells are left out of the metrics.
         config: numbers of draws.
         seed: decides all draws.
-        true_mask: bool (perturbation, latent) if known; rows in the order of the model's perturbations.
+        true_mask: bool (perturbation, latent) if known; rows in the order of the model's perturbations. Compared
+            for models with masks only.
     """
     config = config or EvaluationConfig()
     bound_key, effect_key, mask_key = jax.random.split(jax.random.key(seed), 3)
@@ -78,7 +80,7 @@ def evaluate(
     every_cell = np.arange(data.n_cells)
     metrics |= _scores_against(data, treated, every_cell, predicted, "all")
     effects = posterior_effects(mask_key, fitted)
-    if true_mask is not None:
+    if true_mask is not None and effects is not None and effects.sparse:
         agreement = mask_agreement(true_mask, effects.mask)
         metrics |= {f"mask/{name}": getattr(agreement, name) for name in ("precision", "recall", "f1")}
     measured = data_effects(data, treated, every_cell, config.effects.transform)

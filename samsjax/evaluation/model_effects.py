@@ -25,6 +25,7 @@ from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
+from samsjax.models.base import check_composition
 from samsjax.types import Batch, ModelGuide, Params
 
 VALUES_IN_FLIGHT = 2**23
@@ -93,10 +94,14 @@ def model_effects(
         config: particles, scale, library size.
         values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
+    Raises:
+        InputError: for combinations under a model of single perturbations.
+
     Returns:
         Effects in the units of `config.transform`; `standard_error` is the Monte-Carlo error of the posterior mean.
     """
     config = config or EffectsConfig()
+    check_composition(fitted.config, dosage)
     n_treatments, n_slots = perturbation_index.shape
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))
     particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * fitted.model_guide.n_genes)))

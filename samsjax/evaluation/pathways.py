@@ -251,9 +251,10 @@ def _usable_pathways(labels: Sequence[str | None], groups: np.ndarray, n_folds: 
     n_groups = Counter(of_group.values())
     used = sorted(pathway for pathway, n in n_groups.items() if n >= n_folds)
     if len(used) < 2:
+        found = listing(f"{pathway}: {n}" for pathway, n in sorted(n_groups.items()))
         raise InputError(
-            f"at least two pathways need {n_folds} perturbed genes each, one per fold; there are "
-            f"{listing(f'{pathway}: {n}' for pathway, n in sorted(n_groups.items()))}; use fewer folds or other pathways"
+            f"at least two pathways need {n_folds} perturbed genes each, one per fold; there are {found}; "
+            "use fewer folds or other pathways"
         )
     return used, sorted(set(n_groups) - set(used))
 
@@ -289,8 +290,8 @@ def _score(name: str, table: np.ndarray, tasks: list[_Task], n_pathways: int, pe
     # Rounding must not tell a score from an equal one.
     p = (1 + (shuffled >= given - 1e-12).sum(axis=0)) / len(scores)
     mean, sd = shuffled.mean(axis=0), shuffled.std(axis=0, ddof=1)
-    accuracy, f1 = zip(*(map(float, values) for values in (given, mean, sd, p)), strict=True)
-    return PathwayScore(name, *accuracy, *f1, n_perturbations=len(table), n_pathways=n_pathways)
+    accuracy, f1 = np.stack([given, mean, sd, p], axis=1).tolist()
+    return PathwayScore._make([name, *accuracy, *f1, len(table), n_pathways])
 
 
 def _compact(table: np.ndarray) -> np.ndarray:

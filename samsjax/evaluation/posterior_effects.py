@@ -1,7 +1,7 @@
 """What a fitted model says about each perturbation in latent space: is a mechanism active, how strong, how sure.
 
-Read from the guide's shared sites "mask" and "E" alone, so it serves every model that has them (a model without masks
-counts as always active).
+Read from the shared sites "mask" and "E" alone, so it serves every model that has them. A model without masks counts as
+always active; a model without "E" (the conditional VAE) has no effects in latent space.
 """
 
 from functools import partial
@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro import handlers
 
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
+from samsjax.inference.log_weights import shared_sites, traces
 from samsjax.types import ModelGuide, Params
 
 ACTIVE_ABOVE = 0.5
@@ -30,6 +30,8 @@ class PosteriorEffects(NamedTuple):
     """Posterior mean of the effect; zero weight of the mask included."""
     sd: Float[np.ndarray, "perturbation latent"]
     """Posterior standard deviation of the effect."""
+    sparse: bool
+    """Whether the model has masks; without them every inclusion probability is 1."""
 
     @property
     def mask(self) -> np.ndarray:
@@ -37,14 +39,18 @@ class PosteriorEffects(NamedTuple):
         return self.inclusion_probability > ACTIVE_ABOVE
 
 
-def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) -> PosteriorEffects:
-    """Moments of the effects under the guide.
+def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) -> PosteriorEffects | None:
+    """Moments of the effects under the guide; None for a model without effects in latent space.
 
     Exact for a mean-field guide. Where the embedding depends on the mask, its moments are averaged over the draws in
     which the entry is active (over all draws if it never is).
     """
+    sites = shared_sites(fitted.model_guide)
+    if "E" not in sites:
+        return None
     moments = _moments(key, fitted.params, fitted.model_guide, n_particles)
-    return PosteriorEffects(*(np.asarray(value) for value in moments))
+    probability, mean, sd = (np.asarray(value) for value in moments)
+    return PosteriorEffects(probability, mean, sd, "mask" in sites)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -52,12 +58,13 @@ def _moments(key: jax.Array, params: Params, model_guide: ModelGuide, n_particle
     batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
 
     def add(total: tuple[Array, ...], particle_key: jax.Array) -> tuple[tuple[Array, ...], None]:
-        guide = handlers.substitute(handlers.seed(model_guide.guide, particle_key), data=params)
-        trace = handlers.trace(guide).get_trace(batch)
-        first, variance = trace["E"]["fn"].mean, trace["E"]["fn"].variance
+        model_trace, guide_trace = traces(particle_key, model_guide, params, batch)
+        first, variance = model_trace["E"]["value"], 0.0  # a parameter of the model
+        if "E" in guide_trace:
+            first, variance = guide_trace["E"]["fn"].mean, guide_trace["E"]["fn"].variance
         probability, active = jnp.ones_like(first), jnp.ones_like(first)
-        if "mask" in trace:
-            probability, active = trace["mask"]["fn"].mean, trace["mask"]["value"]
+        if "mask" in guide_trace:
+            probability, active = guide_trace["mask"]["fn"].mean, guide_trace["mask"]["value"]
         second = variance + first**2
         drawn = (probability, active, active * first, active * second, first, second)
         return tuple(a + b for a, b in zip(total, drawn, strict=True)), None

@@ -1,6 +1,8 @@
 """Fitting: from a model, data and a key to parameters.
 
-- `config`: how to train. `objectives`, `optimizer`: NumPyro's bounds and optax's Adam by name.
+- `config`: how to train. `objectives`, `optimizer`: NumPyro's bounds and optax's Adam by name; `published` has the
+  importance-weighted and re-weighted objectives of the paper's code.
+- `rows`: training only the rows of effects a batch needs, on large screens.
 - `batching`: cells on the device and minibatches. `epochs`: compiled passes. `training`: the loop between them.
 - `log_weights`: the one place that computes log p - log q; every bound is a reduction of it.
 - `fitted`: a trained model with its vocabulary. `checkpoint`: to disk and back.

@@ -22,6 +22,8 @@ class DeviceData(NamedTuple):
     library_size: Float[Array, " cell"]
     perturbation_index: Int[Array, "cell slot"]
     dosage: Float[Array, "cell slot"]
+    row_cells: Float[Array, " perturbation"]
+    """Training cells that carry each perturbation."""
 
 
 class BatchPlan(NamedTuple):
@@ -39,7 +41,15 @@ def to_device(data: PerturbationData) -> DeviceData:
         library_size=jnp.asarray(data.library_size, dtype=jnp.float32),
         perturbation_index=jnp.asarray(data.perturbation_index, dtype=jnp.int32),
         dosage=jnp.asarray(data.dosage, dtype=jnp.float32),
+        row_cells=jnp.asarray(carrying_cells(data), dtype=jnp.float32),
     )
+
+
+def carrying_cells(data: PerturbationData) -> np.ndarray:
+    """Training cells that carry each perturbation, int (perturbation,)."""
+    cells = data.cells("train")
+    carried = data.perturbation_index[cells][data.dosage[cells] > 0]
+    return np.bincount(carried, minlength=data.n_perturbations)
 
 
 def _smallest(x: np.ndarray) -> np.ndarray:
@@ -78,6 +88,7 @@ def gather(data: DeviceData, cells: Int[Array, " cell"], row_weight: Float[Array
         weight=valid.astype(jnp.float32),
         rows=jnp.arange(row_weight.shape[0]),
         row_weight=row_weight,
+        row_cells=data.row_cells,
     )
 
 
@@ -91,4 +102,5 @@ def empty_batch(n_genes: int, n_perturbations: int) -> Batch:
         weight=jnp.zeros(1),
         rows=jnp.arange(n_perturbations),
         row_weight=jnp.ones(n_perturbations),
+        row_cells=jnp.zeros(n_perturbations),
     )

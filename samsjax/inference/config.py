@@ -1,10 +1,12 @@
 """How to train: one frozen dataclass, from which the command line's `--train.*` flags are made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from samsjax.errors import check_choice, check_range
-from samsjax.inference.objectives import OBJECTIVES
+from samsjax.errors import InputError, check_choice, check_range
+from samsjax.inference.published import ReweightingKind, check_reweighting
+
+OBJECTIVES = ("analytic_kl", "sampled_kl", "iwelbo")
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,12 @@ class TrainConfig:
     """Most cells per step; batches are made equally large."""
     n_particles: int = 1
     """Draws from the posterior per step; more is smoother and slower."""
-    objective: Literal["analytic_kl", "sampled_kl"] = "analytic_kl"
-    """Bound to climb: closed-form divergences where known, or sampled ones."""
+    objective: Literal["analytic_kl", "sampled_kl", "iwelbo"] = "analytic_kl"
+    """Bound to climb: with closed-form divergences where known, with sampled ones, or importance-weighted."""
+    reweighting: ReweightingKind | None = None
+    """With sampled_kl only: multiply log p (prior) or log p and log q (term) of sites, or add weight per cell."""
+    reweighting_factors: dict[str, float] = field(default_factory=dict)
+    """Factor of each re-weighted site, such as mask 2.5 z_basal 0.5."""
     learning_rate: float = 5e-3
     """Peak learning rate of Adam."""
     effect_step_factor: float = 10.0
@@ -37,7 +43,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size", "n_particles"):
             check_range(name, getattr(self, name), low=1)
-        check_choice("objective", self.objective, list(OBJECTIVES))
+        check_choice("objective", self.objective, OBJECTIVES)
+        check_reweighting(self.reweighting, self.reweighting_factors)
+        if self.reweighting is not None and self.objective != "sampled_kl":
+            raise InputError(f"reweighting goes with objective 'sampled_kl', not {self.objective!r}")
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_range("learning_rate", self.learning_rate, above=0.0)
         check_range("effect_step_factor", self.effect_step_factor, above=0.0)

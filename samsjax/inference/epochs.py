@@ -19,7 +19,7 @@ from samsjax.inference import batching
 from samsjax.inference.batching import BatchPlan, DeviceData
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.log_weights import effect_parameters
-from samsjax.inference.objectives import objective, per_cell_programs
+from samsjax.inference.objectives import per_cell_programs, training_objective, validation_objective
 from samsjax.inference.optimizer import optimizer
 from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
 from samsjax.types import Batch, ModelGuide, Params
@@ -43,12 +43,12 @@ def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainCo
     """The compiled-to-be passes of a fit over the training and validation cells of `data`."""
     train_cells, val_cells = data.cells("train"), data.cells("val")
     plan = batching.plan_batches(len(train_cells), config.batch_size)
-    row_weight = training_row_weights(data, train_cells, plan)
+    row_weight = training_row_weights(data, plan)
     all_rows = instantiates_all(data.n_perturbations, plan.batch_size * data.dosage.shape[1])
     tables = effect_parameters(model_guide)
     n_cells = len(train_cells)
     model, guide = per_cell_programs(model_guide, n_cells)
-    svi = SVI(model, guide, optimizer(config, tables), objective(config.objective, config.n_particles))
+    svi = SVI(model, guide, optimizer(config, tables), training_objective(config))
     cells = jnp.asarray(train_cells, dtype=jnp.int32)
 
     def init(key: jax.Array) -> Any:
@@ -85,7 +85,7 @@ def _validation_bound(
 
     Shared terms count as in training (the reference divides them by the number of validation cells).
     """
-    elbo = objective(config.objective, config.n_particles)
+    elbo = validation_objective(config)
     tables = effect_parameters(model_guide)
     plan = batching.plan_batches(len(val_cells), config.batch_size)
     cells = jnp.asarray(val_cells, dtype=jnp.int32)

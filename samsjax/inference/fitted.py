@@ -9,10 +9,12 @@ import numpy as np
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
+from samsjax.inference.batching import carrying_cells
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.training import FitResult, check_trainable, fit_model
 from samsjax.likelihoods import models_counts
 from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, build_model
+from samsjax.models.base import check_composition
 from samsjax.normalization import gene_statistics
 from samsjax.types import ModelGuide, Params
 
@@ -70,13 +72,6 @@ def statistics_of(data: PerturbationData, normalization: str) -> DataStatistics:
     return DataStatistics(data.n_genes, data.n_perturbations, genes)
 
 
-def training_cells_of(data: PerturbationData) -> np.ndarray:
-    """Training cells that carry each perturbation, int32 (perturbation,)."""
-    cells = data.cells("train")
-    carried = data.perturbation_index[cells][data.dosage[cells] > 0]
-    return np.bincount(carried, minlength=data.n_perturbations).astype(np.int32)
-
-
 def fit(
     data: PerturbationData,
     model: ModelConfig | None = None,
@@ -103,6 +98,7 @@ def fit(
     if models_counts(model.likelihood) and not np.issubdtype(data.x.dtype, np.integer):
         raise InputError(f"likelihood {model.likelihood!r} needs whole counts, but the data hold {data.x.dtype} values")
     check_trainable(data)
+    check_composition(model, data.dosage)
     statistics = statistics_of(data, model.normalization)
     library_sizes = np.quantile(data.library_size[data.cells("train")], np.linspace(0, 1, N_LIBRARY_QUANTILES))
     result = fit_model(jax.random.key(seed), build_model(model, statistics), data, train, progress=progress)
@@ -111,7 +107,7 @@ def fit(
         vocabulary=vocabulary_of(data),
         statistics=statistics,
         library_sizes=library_sizes.astype(np.float32),
-        n_training_cells=training_cells_of(data),
+        n_training_cells=carrying_cells(data).astype(np.int32),
         params=result.params,
         history=result.history,
         fit=result,

@@ -17,15 +17,29 @@ from samsjax.inference.batching import empty_batch
 from samsjax.types import Batch, ModelGuide, Params
 
 
+class SiteLogProbs(NamedTuple):
+    """Log densities of a latent site's draw, summed over its event; nats."""
+
+    prior: Float[Array, "*particle row"]
+    """log p, in the model."""
+    guide: Float[Array, "*particle row"]
+    """log q, in the guide."""
+
+    @property
+    def weight(self) -> Float[Array, "*particle row"]:
+        """Log p - log q."""
+        return self.prior - self.guide
+
+
 class LogWeights(NamedTuple):
     """Log weights of one particle in nats, unweighted. With a leading axis after `vmap` over keys."""
 
     reconstruction: Float[Array, " cell"]
     """log p(x | latents)."""
-    local: dict[str, Float[Array, " cell"]]
-    """log p - log q of each site in plate `cells`."""
-    shared: dict[str, Float[Array, " row"]]
-    """log p - log q of each site in plate `perturbations`, for the batch's rows."""
+    local: dict[str, SiteLogProbs]
+    """Each site in plate `cells`, by cell."""
+    shared: dict[str, SiteLogProbs]
+    """Each site in plate `perturbations`, by the batch's rows."""
 
 
 def traces(
@@ -54,19 +68,20 @@ def log_weights(
     """Log weights of one particle. `vmap` over keys for more."""
     model_trace, guide_trace = traces(key, model_guide, params, batch, given)
     reconstruction = jnp.zeros(batch.dosage.shape[0])
-    local: dict[str, Array] = {}
-    shared: dict[str, Array] = {}
+    local: dict[str, SiteLogProbs] = {}
+    shared: dict[str, SiteLogProbs] = {}
     for name, site in _sample_sites(model_trace).items():
         log_p = site["fn"].log_prob(site["value"])
         if site["is_observed"]:
             reconstruction = reconstruction + log_p
             continue
         group = shared if in_plate(site, PERTURBATIONS) else local
-        group[name] = log_p - guide_trace[name]["fn"].log_prob(guide_trace[name]["value"])
+        group[name] = SiteLogProbs(log_p, guide_trace[name]["fn"].log_prob(guide_trace[name]["value"]))
     for name, site in _sample_sites(guide_trace).items():
         if name not in model_trace:  # a penalty: `numpyro.factor` in the guide
             group = local if in_plate(site, CELLS) else shared
-            group[name] = -site["fn"].log_prob(site["value"])
+            log_q = site["fn"].log_prob(site["value"])
+            group[name] = SiteLogProbs(jnp.zeros_like(log_q), log_q)
     return LogWeights(reconstruction, local, shared)
 
 
@@ -76,13 +91,13 @@ def _sample_sites(trace: dict[str, Any]) -> dict[str, Any]:
 
 def local_log_weight(weights: LogWeights) -> Float[Array, "*particle cell"]:
     """Reconstruction plus all local terms, per cell."""
-    return sum(weights.local.values(), start=weights.reconstruction)
+    return sum((site.weight for site in weights.local.values()), start=weights.reconstruction)
 
 
 def sampled_elbo(weights: LogWeights, batch: Batch) -> Float[Array, "*particle"]:
     """One draw of the data set's ELBO per particle: local terms by cell weight, shared terms by row weight; nats."""
     total = (local_log_weight(weights) * batch.weight).sum(axis=-1)
-    return sum(((term * batch.row_weight).sum(axis=-1) for term in weights.shared.values()), start=total)
+    return sum(((site.weight * batch.row_weight).sum(axis=-1) for site in weights.shared.values()), start=total)
 
 
 def iwelbo(log_weight: Float[Array, "particle cell"]) -> Float[Array, " cell"]:
@@ -115,6 +130,20 @@ def effect_parameters(model_guide: ModelGuide) -> frozenset[str]:
     def look(key: jax.Array) -> Array:
         sites = _parameter_sites(key, model_guide)
         found.update(n for n, s in sites.items() if in_plate(s, PERTURBATIONS) and not isinstance(s["value"], dict))
+        return jnp.zeros(())
+
+    jax.eval_shape(look, jax.random.key(0))
+    return frozenset(found)
+
+
+def shared_sites(model_guide: ModelGuide) -> frozenset[str]:
+    """Names of the model's sites in the plate of perturbations, parameters aside."""
+    found: set[str] = set()
+
+    def look(key: jax.Array) -> Array:
+        trace, _ = traces(key, model_guide, {}, empty_batch(model_guide.n_genes, model_guide.n_perturbations))
+        kinds = ("sample", "deterministic")
+        found.update(name for name, site in trace.items() if site["type"] in kinds and in_plate(site, PERTURBATIONS))
         return jnp.zeros(())
 
     jax.eval_shape(look, jax.random.key(0))

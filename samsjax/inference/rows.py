@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from scipy.special import gammaln
 
 from samsjax.data.dataset import PerturbationData
-from samsjax.inference.batching import BatchPlan
+from samsjax.inference.batching import BatchPlan, carrying_cells
 from samsjax.types import Batch
 
 
@@ -37,11 +37,13 @@ def present_rows(batch: Batch) -> tuple[Int[Array, " row"], Batch]:
     carried = jnp.where(batch.dosage > 0, batch.perturbation_index, n_rows)
     distinct = jnp.unique(carried, size=n_slots, fill_value=n_rows)
     is_row = distinct < n_rows
+    place = jnp.where(is_row, distinct, 0)
     # Empty slots may point past the end: their dosage is 0, and the clip only keeps the gather in bounds.
     position = jnp.minimum(jnp.searchsorted(distinct, carried), n_slots - 1)
     return distinct, batch._replace(
         rows=jnp.arange(n_slots),
-        row_weight=jnp.where(is_row, batch.row_weight[jnp.where(is_row, distinct, 0)], 0.0),
+        row_weight=jnp.where(is_row, batch.row_weight[place], 0.0),
+        row_cells=jnp.where(is_row, batch.row_cells[place], 0.0),
         perturbation_index=position.astype(jnp.int32),
     )
 
@@ -66,7 +68,7 @@ def _over_tables(change: Any, sites: Collection[str], tree: Any, *others: Any) -
     return jax.tree_util.tree_map_with_path(at, tree, *others)
 
 
-def training_row_weights(data: PerturbationData, cells: np.ndarray, plan: BatchPlan) -> Float[Array, " perturbation"]:
+def training_row_weights(data: PerturbationData, plan: BatchPlan) -> Float[Array, " perturbation"]:
     """Weight of each perturbation's shared terms in a training batch.
 
     1 where batches instantiate every perturbation; otherwise one over the probability that a batch drawn without
@@ -74,9 +76,8 @@ def training_row_weights(data: PerturbationData, cells: np.ndarray, plan: BatchP
     """
     if instantiates_all(data.n_perturbations, plan.batch_size * data.dosage.shape[1]):
         return jnp.ones(data.n_perturbations)
-    carries = data.dosage[cells] > 0
-    n_carrying = np.bincount(data.perturbation_index[cells][carries], minlength=data.n_perturbations)
-    return jnp.asarray(inverse_inclusion(n_carrying, len(cells), plan.batch_size), dtype=jnp.float32)
+    n_train = len(data.cells("train"))
+    return jnp.asarray(inverse_inclusion(carrying_cells(data), n_train, plan.batch_size), dtype=jnp.float32)
 
 
 def inverse_inclusion(n_carrying: np.ndarray, n_cells: int, batch_size: int) -> np.ndarray:

@@ -41,7 +41,7 @@ class FitResult:
     params: Params
     """Those with the best validation bound (the last ones when there are no validation cells)."""
     history: tuple[dict[str, float], ...]
-    """One row per epoch: epoch, step, train_elbo, val_elbo (nats per cell), learning_rate, seconds."""
+    """One row per epoch: epoch, step, train_objective, val_elbo (nats per cell), learning_rate, seconds."""
     best_epoch: int
     stopped: str
     """"budget", "early" (no better validation bound for `patience` epochs) or "diverged"."""
@@ -104,9 +104,9 @@ def _climb(
     start = time.perf_counter()
     bar = tqdm(range(1, n_epochs + 1), desc="fit", unit="epoch", disable=None if progress else True)
     for epoch in bar:
-        state, train_elbo, val_elbo = run_epoch(epoch, state)
+        state, train_objective, val_elbo = run_epoch(epoch, state)
         params = epochs.params(state)
-        if not _usable(train_elbo, val_elbo, params, has_validation=has_validation):
+        if not _usable(train_objective, val_elbo, params, has_validation=has_validation):
             _report_divergence(epoch, best_epoch)
             stopped = "diverged"
             break
@@ -115,13 +115,13 @@ def _climb(
             {
                 "epoch": epoch,
                 "step": step,
-                "train_elbo": train_elbo,
+                "train_objective": train_objective,
                 "val_elbo": val_elbo,
                 "learning_rate": float(schedule(step - 1)),
                 "seconds": time.perf_counter() - start,
             }
         )
-        bar.set_postfix(train=f"{train_elbo:.2f}", val=f"{val_elbo:.2f}", refresh=False)
+        bar.set_postfix(train=f"{train_objective:.2f}", val=f"{val_elbo:.2f}", refresh=False)
         if not has_validation or val_elbo > best_bound:
             best_params, best_bound, best_epoch = params, val_elbo, epoch
         if has_validation and config.patience is not None and epoch - best_epoch >= config.patience:
@@ -130,9 +130,9 @@ def _climb(
     return best_params, tuple(history), best_epoch, stopped
 
 
-def _usable(train_elbo: float, val_elbo: float, params: Params, *, has_validation: bool) -> bool:
+def _usable(train_objective: float, val_elbo: float, params: Params, *, has_validation: bool) -> bool:
     finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
-    return finite and math.isfinite(train_elbo) and (math.isfinite(val_elbo) or not has_validation)
+    return finite and math.isfinite(train_objective) and (math.isfinite(val_elbo) or not has_validation)
 
 
 def _report_divergence(epoch: int, best_epoch: int) -> None:

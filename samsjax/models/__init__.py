@@ -1,21 +1,30 @@
 """The models, one file each, and the table that names them.
 
 To add a model: write `samsjax/models/my_model.py` with a docstring (the generative story, the guide, the source and
-what differs from it), a frozen config dataclass with at least `n_latent`, `likelihood` and `normalization` that
-validates itself in `__post_init__`, and a `build(config, statistics) -> ModelGuide` returning two NumPyro programs over
-a `Batch`. Put local sites in `effects.cells`, shared ones in `effects.perturbations`, observe the genes at site "x",
-and record the decoder's input as the deterministic site "z". Write for one particle. Then add one line to `MODELS`:
+what differs from it), a frozen config dataclass that extends `base.ModelConfig` and validates itself in
+`__post_init__`, and a `build(config, statistics) -> ModelGuide` returning two NumPyro programs over a `Batch`. Put
+local sites in `effects.cells`, shared ones in `effects.perturbations`, observe the genes at site "x" and record the
+decoder's input at site "z" (`parts` has pieces for all of it). Effects on latents are read from the shared sites
+"mask" and "E". Write for one particle. Then add one line to `MODELS` and one to `VARIANTS` of the contract test:
 fitting, bounds, treatment effects, saving and the command line pick the model up from there.
 """
 
 from samsjax.errors import check_choice
-from samsjax.models import sams_vae
+from samsjax.models import conditional_vae, cpa_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
 from samsjax.models.base import DataStatistics, ModelConfig, ModelEntry
+from samsjax.models.conditional_vae import ConditionalVAEConfig
+from samsjax.models.cpa_vae import CPAVAEConfig
 from samsjax.models.sams_vae import SAMSVAEConfig
+from samsjax.models.sams_vae_beta_bernoulli import SAMSVAEBetaBernoulliConfig
+from samsjax.models.svae_plus import SVAEPlusConfig
 from samsjax.types import ModelGuide
 
 MODELS: dict[str, ModelEntry] = {
     "sams_vae": ModelEntry(SAMSVAEConfig, sams_vae.build),
+    "sams_vae_beta_bernoulli": ModelEntry(SAMSVAEBetaBernoulliConfig, sams_vae_beta_bernoulli.build),
+    "cpa_vae": ModelEntry(CPAVAEConfig, cpa_vae.build),
+    "svae_plus": ModelEntry(SVAEPlusConfig, svae_plus.build),
+    "conditional_vae": ModelEntry(ConditionalVAEConfig, conditional_vae.build),
 }
 
 
@@ -39,4 +48,16 @@ def config_class(name: str) -> type:
     return MODELS[name].config
 
 
-__all__ = ["MODELS", "DataStatistics", "ModelConfig", "SAMSVAEConfig", "build_model", "config_class", "model_name"]
+__all__ = [
+    "MODELS",
+    "CPAVAEConfig",
+    "ConditionalVAEConfig",
+    "DataStatistics",
+    "ModelConfig",
+    "SAMSVAEBetaBernoulliConfig",
+    "SAMSVAEConfig",
+    "SVAEPlusConfig",
+    "build_model",
+    "config_class",
+    "model_name",
+]

@@ -1,16 +1,15 @@
-"""What every model file builds on: the facts a data set decides, checks of sizes, networks and tables as sites."""
+"""What every model file builds on: the facts a data set decides, the settings all models share, the table's entries."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import flax.linen as nn
-import numpyro
-from jaxtyping import Array, Float, Int
-from numpyro.contrib.module import flax_module
+import numpy as np
 
-from samsjax.errors import InputError
-from samsjax.normalization import GeneStatistics
-from samsjax.types import Batch, ModelGuide
+from samsjax.errors import InputError, check_choice
+from samsjax.likelihoods import LIKELIHOODS
+from samsjax.normalization import NORMALIZATIONS, GeneStatistics
+from samsjax.types import ModelGuide
 
 
 class DataStatistics(NamedTuple):
@@ -21,44 +20,49 @@ class DataStatistics(NamedTuple):
     genes: GeneStatistics
 
 
-@runtime_checkable
-class ModelConfig(Protocol):
-    """What the rest of samsjax may ask of any model's configuration (a frozen, self-validating dataclass)."""
+@dataclass(frozen=True)
+class ModelConfig:
+    """Settings that every model has. Each model's configuration adds its own and validates itself."""
 
-    @property
-    def likelihood(self) -> str:
-        """Name in `LIKELIHOODS`."""
+    n_latent: int = 20
+    """Number of latent dimensions (mechanisms); more than needed does little harm."""
+    n_hidden: int = 128
+    """Width of encoder and decoder."""
+    n_layers: int = 1
+    """Layers of encoder and decoder."""
+    likelihood: Literal["library_nb", "poisson", "normal", "normal_fixed_variance"] = "library_nb"
+    """Distribution of a gene given the latent state; library_nb for UMI counts."""
+    normalization: Literal["log_standardize", "standardize", "none"] = "log_standardize"
+    """What the encoder sees: standardised log(1 + counts), standardised counts, or the raw values."""
 
-    @property
-    def normalization(self) -> str:
-        """Name in `NORMALIZATIONS`."""
+    composes: ClassVar[bool] = True
+    """Whether a cell may carry several perturbations."""
 
-    @property
-    def n_latent(self) -> int:
-        """Size of the latent space."""
+    def __post_init__(self) -> None:
+        check_sizes(n_latent=self.n_latent, n_hidden=self.n_hidden, n_layers=self.n_layers)
+        check_choice("likelihood", self.likelihood, list(LIKELIHOODS))
+        check_choice("normalization", self.normalization, NORMALIZATIONS)
 
 
-def observed(batch: Batch) -> Float[Array, "cell gene"]:
-    """The batch's expression, for guides.
+def check_composition(config: ModelConfig, dosage: np.ndarray) -> None:
+    """Check that no row of `dosage` (cell or treatment, slot) asks more of a model than it can do.
 
     Raises:
-        InputError: for a batch made to draw expression from the model.
+        InputError: for combinations under a model of single perturbations.
     """
-    if batch.x is None:
-        raise InputError("the guide needs cells with expression; this batch has none")
-    return batch.x
+    n_combined = int(((dosage != 0).sum(axis=1) > 1).sum())
+    if n_combined and not config.composes:
+        raise InputError(
+            f"{n_combined} cells or treatments combine perturbations, and {type(config).__name__} knows only one per "
+            "cell; encode every combination as a perturbation of its own (--data.combinations-as-unique)"
+        )
 
 
 class ModelEntry(NamedTuple):
     """One line of the table of models."""
 
-    config: type
+    config: type[ModelConfig]
     build: Callable[[Any, DataStatistics], ModelGuide]
-
-
-def network(name: str, module: nn.Module, *example: Any) -> Callable[..., Any]:
-    """Bind a Flax module to the parameter site `name$params`; `example` inputs fix its shapes on first use."""
-    return flax_module(name, module, *example)
 
 
 def check_sizes(**sizes: int) -> None:
@@ -66,10 +70,3 @@ def check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
         if int(value) != value or value < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {value}")
-
-
-def shared_parameter(
-    name: str, shape: tuple[int, ...], init: nn.initializers.Initializer, rows: Int[Array, " row"]
-) -> Float[Array, "row _"]:
-    """The `rows` of a parameter table with one row per perturbation; use it inside the plate of perturbations."""
-    return numpyro.param(name, lambda key: init(key, shape))[rows]

@@ -44,8 +44,11 @@ def predictions_to_anndata(fitted: Fitted, model: AverageEffects, config: Effect
 
 
 def latents_to_anndata(data: PerturbationData, treated: Treatments, latents: dict[str, np.ndarray], n_particles: int):
-    """Cells x perturbed latents; `obsm["X_samsjax_basal"]` the basal ones; obs has treatment, split, library size."""
-    basal, perturbed = latents["z_basal"], latents["z"]
+    """Cells x perturbed latents, with treatment, split and library size in obs.
+
+    `obsm["X_samsjax_basal"]` holds the basal latents of models that have them.
+    """
+    perturbed = latents["z"]
     names = np.array([f"latent{k}" for k in range(perturbed.shape[1])])
     cells = _anndata(perturbed, data.cell_names, names, {})
     labels = np.append(treated.labels.astype(object), data.control_name)  # assignment -1 is the last entry
@@ -54,7 +57,9 @@ def latents_to_anndata(data: PerturbationData, treated: Treatments, latents: dic
     cells.obs["library_size"] = data.library_size
     for key, values in data.covariates.items():
         cells.obs[key] = values
-    cells.obsm["X_samsjax"], cells.obsm["X_samsjax_basal"] = perturbed, basal
+    cells.obsm["X_samsjax"] = perturbed
+    if "z_basal" in latents:
+        cells.obsm["X_samsjax_basal"] = latents["z_basal"]
     cells.uns["samsjax"] = {"X": "posterior mean of the perturbed latent state", "n_particles": n_particles}
     return cells
 
@@ -66,7 +71,9 @@ def truth_to_anndata(data: PerturbationData, treated: Treatments, truth: Truth) 
     cells.obs["perturbation"] = labels[treated.assignment].astype(str)
     cells.obs["split"] = data.split
     cells.obsm["z_basal"] = truth.z_basal
-    cells.var["theta"] = truth.theta
+    for name, values in (("theta", truth.theta), ("noise_sd", truth.noise_sd)):
+        if values is not None:
+            cells.var[name] = values
     cells.uns["truth"] = {
         "perturbation_names": data.perturbation_names.astype(object),
         "mask": truth.mask,

@@ -17,6 +17,7 @@ from samsjax.data.encoding import (
     match_vocabulary,
     parse_treatment,
     treatments,
+    unique_combinations,
 )
 from samsjax.errors import InputError
 
@@ -290,3 +291,71 @@ def test_treatments_to_predict(label, expected):
 def test_refused_treatments(label, message):
     with pytest.raises(InputError, match=message):
         parse_treatment(label, ["KLF1", "TP53"], separator="+", control_name="ctrl")
+
+
+def test_unique_combinations_have_one_slot_and_one_name_each():
+    labels = ["B+A", "ctrl", "B", "A+B", "C+A", "B"]
+    found = unique_combinations(encode_labels(labels, control="ctrl", doses=[1, 1, 2, 1, 1, 0.5]))
+    assert found.perturbation_names.tolist() == ["A+B", "A+C", "B"]  # A and C alone are gone
+    assert as_dicts(found) == [{"A+B": 1}, {}, {"B": 2}, {"A+B": 1}, {"A+C": 1}, {"B": 0.5}]
+    assert found.perturbation_index.shape == (6, 1)
+    assert (found.perturbation_index.dtype, found.dosage.dtype) == (np.int32, np.float32)
+
+
+def test_unique_combinations_of_controls_and_singles_are_what_they_were():
+    for labels in (["ctrl", "ctrl"], ["A", "ctrl", "B"]):
+        encoding = encode_labels(labels, control="ctrl")
+        assert same(unique_combinations(encoding), encoding)
+
+
+def test_unique_combinations_read_back():
+    rng = np.random.default_rng(0)
+    names = ["A", "B", "x-y", "d@5", "P+Q", "gene 7"]
+    dosage = (rng.random((80, len(names))) < 0.4).astype(np.float32)
+    dosage[:, -1] *= np.where(dosage.sum(axis=1) == 1, 0.25, 1)
+    data = data_of(unique_combinations(encode_matrix(dosage, names)), control_name="ctrl")
+    found = treatments(data)
+    assert {label.removesuffix("@0.25") for label in found.labels} == set(data.perturbation_names)
+    for label, index, dose in zip(found.labels, found.perturbation_index, found.dosage, strict=True):
+        reverse = label if "@0.25" in label else "+".join(reversed(label.split("+")))
+        for text in (label, reverse, f"ctrl + {label}"):
+            read = parse_treatment(text, data.perturbation_names, separator="+", control_name="ctrl")
+            assert read[0].tolist() == index.tolist() and read[1].tolist() == dose.tolist(), text
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("B+A", {"A+B": 1}),
+        ("A+ctrl+B", {"A+B": 1}),
+        ("B+A+C", {"A": 1, "B": 1, "C": 1}),
+        ("A+C", {"A": 1, "C": 1}),
+        ("B+A@0.5", {"A": 0.5, "B": 1}),
+        ("q+x+p", {"p": 1, "q+x": 1}),
+    ],
+)
+def test_order_does_not_matter_for_combinations_with_a_name(label, expected):
+    names = np.array(["A", "A+B", "B", "C", "p", "q+x"])
+    index, dosage = parse_treatment(label, names, separator="+", control_name="ctrl")
+    assert dict(zip(names[index].tolist(), dosage.tolist(), strict=True)) == expected
+
+
+def test_names_that_differ_only_in_order_are_taken_literally():
+    names = ["A+B", "B+A"]
+    assert [parse_treatment(name, names)[0].tolist() for name in names] == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        (
+            encode_labels(["ctrl", "B+A", "B"], control="ctrl", doses=["1", "0.5+1", "2"]),
+            r"combination 'A\+B' has doses 1, 0.5 in row 1 \(1 such cells\).*switch combinations_as_unique off",
+        ),
+        (encode_matrix(np.eye(3)[[0, 1, 2, 2]] + [[0, 1, 0], *[[0, 0, 0]] * 3], ["A", "B", "A+B"]), r"labels .*: A\+B"),
+        (encode_matrix(np.array([[1, 1, 0, 0], [0, 0, 1, 1]]), ["a+b", "c", "a", "b+c"]), r"labels .*: a\+b\+c"),
+    ],
+)
+def test_refused_unique_combinations(encoding, message):
+    with pytest.raises(InputError, match=message):
+        unique_combinations(encoding)

@@ -85,9 +85,8 @@ def test_controls_have_no_effect_and_stand_in_every_split(screen):
     assert data.is_control.sum() == 500
     assert [data.is_control[data.cells(name)].sum() for name in ("train", "val", "test")] == [300, 100, 100]
     carried = np.where(data.is_control, CONTROL, data.perturbation_index[:, 0])
-    assert_array_equal(
-        latent_states(truth.z_basal, carried, truth.effect)[data.is_control], truth.z_basal[data.is_control]
-    )
+    z = latent_states(truth.z_basal, carried, truth.effect)
+    assert_array_equal(z[data.is_control], truth.z_basal[data.is_control])
     idle = ~truth.mask.any(axis=1)
     effects = data_effects(data, treatments(data), np.arange(data.n_cells), "counts")
     strength = np.abs(effects.ate / effects.standard_error).mean(axis=1)

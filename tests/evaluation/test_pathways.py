@@ -1,4 +1,4 @@
-"""Pathway scores: right where the answer is known, at chance where there is none, equal to scikit-learn's classifier."""
+"""Pathway scores: right where the answer is known, at chance where there is none, by scikit-learn's classifier."""
 
 import json
 
@@ -46,10 +46,10 @@ def test_scores_equal_those_of_scikit_learn():
 
 
 def test_separable_features_score_one():
-    scores = pathway_scores({"clear": clusters(0.05)}, LABELS, n_shuffles=19)
+    scores = pathway_scores({"clear": clusters(0.05)}, LABELS, n_shuffles=9)
     (row,) = scores.rows
     assert row.balanced_accuracy == row.macro_f1 == 1.0
-    assert row.balanced_accuracy_p == row.macro_f1_p == 1 / 20
+    assert row.balanced_accuracy_p == row.macro_f1_p == 1 / 10
     assert row.balanced_accuracy_shuffled < 0.6
     assert (row.n_perturbations, row.n_pathways) == (30, 3)
     assert scores.members == {"pathway0": 9, "pathway1": 6, "pathway2": 15}
@@ -58,13 +58,11 @@ def test_separable_features_score_one():
 
 
 def test_features_without_information_score_at_chance():
-    tables = {str(seed): clusters(0.0, seed=seed) * 0 + clusters(1e6, seed=seed) for seed in range(8)}
+    tables = {str(seed): np.random.default_rng(seed).standard_normal((30, 10)) for seed in range(8)}
     rows = pathway_scores(tables, LABELS, n_shuffles=20, penalties=[1e-2]).rows
-    away = np.array(
-        [(r.balanced_accuracy - r.balanced_accuracy_shuffled) / r.balanced_accuracy_shuffled_sd for r in rows]
-    )
-    assert np.abs(away).max() < 3.5
-    assert np.abs(away.mean()) < 1.2
+    given, shuffled, sd = np.array([row[1:4] for row in rows]).T
+    assert np.abs((given - shuffled) / sd).max() < 3.5
+    assert np.abs(((given - shuffled) / sd).mean()) < 1.2
     assert_allclose([r.balanced_accuracy_shuffled for r in rows], 1 / 3, atol=0.1)
     assert np.mean([r.balanced_accuracy_p for r in rows]) > 0.2
 
@@ -79,11 +77,11 @@ def test_tables_share_folds_and_shuffles_and_a_seed_decides_them():
     x = clusters(1.0)
     rotation = np.linalg.qr(np.random.default_rng(5).standard_normal((10, 10)))[0]
     tables = {"x": x, "same elsewhere": 7.0 + 40.0 * x @ rotation, "padded": np.hstack([x, np.zeros((30, 100))])}
-    first, second = (pathway_scores(tables, LABELS, n_shuffles=5, seed=2) for _ in range(2))
+    first, second = (pathway_scores(tables, LABELS, n_shuffles=2, seed=2) for _ in range(2))
     assert first == second
     for row in first.rows[1:]:
         assert_allclose(row[1:], first.rows[0][1:], atol=1e-12)
-    assert pathway_scores(tables, LABELS, n_shuffles=5, seed=3).rows != first.rows
+    assert pathway_scores(tables, LABELS, n_shuffles=2, seed=3).rows != first.rows
 
 
 def test_the_penalty_is_chosen_for_each_table():

@@ -38,7 +38,7 @@ def refused(main, flags, words, capsys):
         (["--data.pertubation-key", "x"], ["--data.pertubation-key", "--data.perturbation-key"]),
         (["surplus"], ["surplus"]),
         (["--train.n-steps", "many"], ["--train.n-steps", "many"]),
-        (["--model", "sams_va"], ["unknown model 'sams_va'", "Did you mean 'sams_vae'"]),
+        (["--model", "sams_vaee"], ["unknown model 'sams_vaee'", "Did you mean 'sams_vae'"]),
         (["--model"], ["--model needs a value"]),
         (["--model", "sams_vae", "--model=other"], ["--model is given 2 times: sams_vae, other"]),
         (["--model.likelihood", "negbin"], ["negbin", "library_nb", "poisson", "normal_fixed_variance"]),
@@ -496,7 +496,7 @@ def test_what_is_no_run(runs, unwritten, capsys, run):
     [
         (["--trian.n-steps", "5"], ["--train.n-steps"]),
         (["--data.path", "nowhere.h5ad"], ["error: no file nowhere.h5ad"]),
-        (["--model", "sams_va"], ["error: unknown model 'sams_va'. Did you mean 'sams_vae'?"]),
+        (["--model", "sams_vaee"], ["error: unknown model 'sams_vaee'. Did you mean 'sams_vae'"]),
     ],
 )
 def test_the_process_ends_with_status_2_and_no_traceback(unwritten, flags, words):

@@ -67,7 +67,9 @@ def test_metrics(runs):
 
 
 def field_tree(value):
-    """Names of all fields, nested as the dataclasses are."""
+    """Names of all fields, nested as the dataclasses are; entries of a mapping count as fields."""
+    if isinstance(value, dict):
+        return key_tree(value)
     if not is_dataclass(value):
         return None
     return {field.name: field_tree(getattr(value, field.name)) for field in fields(value)}
@@ -107,7 +109,7 @@ def test_config_is_complete_and_reads_back(runs, which):
 def test_history(runs):
     with (runs.simulated / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "step", "train_elbo", "val_elbo", "learning_rate", "seconds"]
+    assert list(rows[0]) == ["epoch", "step", "train_objective", "val_elbo", "learning_rate", "seconds"]
     assert [int(row["epoch"]) for row in rows] == list(range(1, 11))
     assert [int(row["step"]) for row in rows] == list(range(2, 21, 2))  # 172 training cells in batches of 86
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())

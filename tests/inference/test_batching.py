@@ -53,7 +53,7 @@ def test_shared_terms_are_unbiased_over_random_batches():
         rng.standard_normal((200, 2)), np.append(index, 39)[:200], np.ones(200), np.full(200, "train")
     )
     plan = batching.plan_batches(200, 10)
-    table = rows.training_row_weights(data, np.arange(200), plan)
+    table = rows.training_row_weights(data, plan)
     device_data = batching.to_device(data)
 
     def counted(key):
@@ -65,7 +65,7 @@ def test_shared_terms_are_unbiased_over_random_batches():
     seen = np.bincount(data.perturbation_index[:, 0], minlength=data.n_perturbations) > 0
     standard_error = draws.std(axis=0) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(axis=0) - seen) <= 5 * standard_error + 1e-6).all()
-    everything = rows.training_row_weights(data, np.arange(200), batching.plan_batches(200, 200))
+    everything = rows.training_row_weights(data, batching.plan_batches(200, 200))
     assert_array_equal(everything, 1.0)
 
 

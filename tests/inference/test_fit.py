@@ -47,7 +47,7 @@ def test_bound_rises_and_history_says_how(data):
     fitted = samsjax.fit(data, small.MODEL, TrainConfig(n_steps=120, batch_size=64, learning_rate=1e-2))
     bounds = [row["val_elbo"] for row in fitted.history]
     assert bounds[-1] > bounds[0] + 5
-    assert set(fitted.history[0]) == {"epoch", "step", "train_elbo", "val_elbo", "learning_rate", "seconds"}
+    assert set(fitted.history[0]) == {"epoch", "step", "train_objective", "val_elbo", "learning_rate", "seconds"}
     per_epoch = -(-len(data.cells("train")) // 64)
     assert [row["step"] for row in fitted.history] == [per_epoch * (i + 1) for i in range(len(fitted.history))]
     assert fitted.fit.n_steps >= 120
@@ -198,3 +198,48 @@ def test_impossible_settings_are_refused(option, message):
 def test_impossible_models_are_refused(option, message):
     with pytest.raises(InputError, match=message):
         SAMSVAEConfig(**option)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "iwelbo", "n_particles": 3},
+        {"objective": "sampled_kl", "reweighting": "prior_per_cell", "reweighting_factors": {"mask": 0.01}},
+    ],
+)
+def test_published_objectives_climb_too(data, options):
+    config = TrainConfig(n_steps=60, batch_size=64, learning_rate=1e-2, **options)
+    history = samsjax.fit(data, small.MODEL, config).history
+    assert history[-1]["train_objective"] > history[0]["train_objective"] + 5
+    assert history[-1]["val_elbo"] > history[0]["val_elbo"] + 5
+
+
+def test_impossible_reweighting_is_refused(data):
+    with pytest.raises(InputError, match="goes with objective 'sampled_kl', not 'analytic_kl'"):
+        TrainConfig(reweighting="prior", reweighting_factors={"mask": 2.0})
+    with pytest.raises(InputError, match="give both or none"):
+        TrainConfig(objective="sampled_kl", reweighting="prior")
+    config = TrainConfig(n_steps=1, objective="sampled_kl", reweighting="prior", reweighting_factors={"maks": 2.0})
+    with pytest.raises(InputError, match=r"'maks'.*Did you mean 'mask'"):
+        samsjax.fit(data, small.MODEL, config)
+
+
+def test_a_model_of_single_perturbations_refuses_combinations(data):
+    from samsjax.models import SVAEPlusConfig
+
+    with pytest.raises(InputError, match="SVAEPlusConfig knows only one per cell"):
+        samsjax.fit(data, SVAEPlusConfig(), small.TRAIN)
+
+
+def test_parameters_of_every_model_survive_saving(data, tmp_path):
+    """Fitting, saving and loading of the models without masks, or without effects in latent space."""
+    from samsjax.models import ConditionalVAEConfig, CPAVAEConfig
+
+    for config in (CPAVAEConfig(n_latent=4, n_hidden=8), ConditionalVAEConfig(n_latent=4, n_hidden=8)):
+        fitted = samsjax.fit(data, config, small.TRAIN)
+        scores = samsjax.evaluate(fitted, data, samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=4)))
+        assert np.isfinite(list(scores.metrics.values())).all()
+        assert (scores.effects is None) == isinstance(config, ConditionalVAEConfig)
+        folder = tmp_path / type(config).__name__
+        samsjax.save(fitted, folder)
+        same_bits(samsjax.load(folder).params, fitted.params)

@@ -56,8 +56,8 @@ def test_vmap_over_keys_is_a_loop_over_particles(setting):
     for p, key in enumerate(keys):
         single = one(key)
         assert_allclose(many.reconstruction[p], single.reconstruction, rtol=1e-5)
-        assert_allclose(many.local["z_basal"][p], single.local["z_basal"], rtol=1e-5, atol=1e-5)
-        assert_allclose(many.shared["mask"][p], single.shared["mask"], rtol=1e-5, atol=1e-6)
+        assert_allclose(many.local["z_basal"].weight[p], single.local["z_basal"].weight, rtol=1e-5, atol=1e-5)
+        assert_allclose(many.shared["mask"].weight[p], single.shared["mask"].weight, rtol=1e-5, atol=1e-6)
 
 
 def test_permuting_cells_permutes_log_weights(setting):
@@ -114,10 +114,10 @@ def test_instantiating_only_present_perturbations_changes_no_cell(setting, guide
     a = log_weights(key, model_guide, params, full, given)
     b = log_weights(key, model_guide, take_rows(params, tables, rows), few, subset)
     assert_allclose(a.reconstruction, b.reconstruction, rtol=1e-6)
-    assert_allclose(a.local["z_basal"], b.local["z_basal"], rtol=1e-5, atol=1e-6)
+    assert_allclose(a.local["z_basal"].weight, b.local["z_basal"].weight, rtol=1e-5, atol=1e-6)
     for site in ("mask", "E"):
         n_real = len(carried)
-        assert_allclose(a.shared[site][np.array(carried)], b.shared[site][:n_real], rtol=1e-5, atol=1e-6)
+        assert_allclose(a.shared[site].weight[np.array(carried)], b.shared[site].weight[:n_real], rtol=1e-5, atol=1e-6)
 
 
 def test_effect_parameters_are_read_from_the_plate(setting):

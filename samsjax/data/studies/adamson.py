@@ -63,11 +63,11 @@ ADAMSON = Study(
     name="adamson",
     citation="Adamson et al., Cell 2016, doi 10.1016/j.cell.2016.11.048",
     layout="whole counts in X and obs['perturbation'] with target and plasmid, such as CREB1_pDS269 and 63(mod)_pBA580",
-    # Hash and size are left out: they were not verified.
+    # The address of the file inside the record is not on file here: name, hash and size were not verified.
     remote=Remote(
-        source="scPerturb, Zenodo record 7041849, file AdamsonWeissman2016_GSM2406681_10X010.h5ad",
+        source="scPerturb, Zenodo record 7041849, the file of Adamson 2016, experiment GSM2406681_10X010",
         filename="adamson.h5ad",
-        address="https://zenodo.org/records/7041849/files/AdamsonWeissman2016_GSM2406681_10X010.h5ad",
+        address=None,
     ),
     settings=AdamsonConfig,
     annotate=annotate,

@@ -1,0 +1,119 @@
+"""Pieces of generative and variational programs that several models share. Each binds its networks to named sites."""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, Int
+from numpyro.contrib.module import flax_module
+
+from samsjax.effects import cells, offset
+from samsjax.errors import InputError
+from samsjax.likelihoods import Decoder
+from samsjax.models.base import DataStatistics, ModelConfig, check_sizes
+from samsjax.networks import EmbeddingNetwork, GaussianNetwork, uniform_fan_in, zeros
+from samsjax.normalization import normalize
+from samsjax.types import Batch
+
+
+@dataclass(frozen=True)
+class EmbeddingNetworkConfig:
+    """Settings of guides whose effects depend on the mask."""
+
+    embedding_n_layers: int = 2
+    """Correlated guide only: layers of the network from mask to effect."""
+    embedding_n_hidden: int = 200
+    """Correlated guide only: width of that network."""
+
+    def check_embedding(self) -> None:
+        """Raises: InputError for impossible sizes."""
+        check_sizes(embedding_n_layers=self.embedding_n_layers, embedding_n_hidden=self.embedding_n_hidden)
+
+
+def shared_parameter(
+    name: str, shape: tuple[int, ...], init: nn.initializers.Initializer, rows: Int[Array, " row"]
+) -> Float[Array, "row _"]:
+    """The `rows` of a parameter table with one row per perturbation; use it inside the plate of perturbations."""
+    return numpyro.param(name, lambda key: init(key, shape))[rows]
+
+
+def observed(batch: Batch) -> Float[Array, "cell gene"]:
+    """The batch's expression, for guides.
+
+    Raises:
+        InputError: for a batch made to draw expression from the model.
+    """
+    if batch.x is None:
+        raise InputError("the guide needs cells with expression; this batch has none")
+    return batch.x
+
+
+def standard_normal(name: str, n_rows: int, n_columns: int, scale: float = 1.0) -> Float[Array, "row column"]:
+    """Sample independent zero-mean Gaussians inside the current plate."""
+    return numpyro.sample(name, dist.Normal(jnp.zeros((n_rows, n_columns)), scale).to_event(1))
+
+
+def observe_genes(
+    config: ModelConfig, statistics: DataStatistics, z: Array, batch: Batch, dosage_term: Array | None = None
+) -> None:
+    """Decode the cells' latent states and observe (or draw) their genes at site "x"; inside the plate of cells.
+
+    `dosage_term` (cell, hidden) is what the dosages add before the decoder's first activation, for models that decode
+    them directly.
+    """
+    n_added = 0 if dosage_term is None else statistics.n_perturbations
+    decoder = Decoder(config.likelihood, statistics.n_genes, config.n_layers, config.n_hidden, n_added)
+    inputs = (z, batch.library_size, dosage_term)
+    numpyro.sample("x", flax_module("decoder", decoder, *inputs)(*inputs), obs=batch.x)
+
+
+def additive_cells(
+    config: ModelConfig, statistics: DataStatistics, effect: Float[Array, "row latent"], batch: Batch
+) -> None:
+    """Basal state, plus the dosage-weighted effects, decoded: the cells of every additive model."""
+    with cells(batch):
+        z_basal = standard_normal("z_basal", batch.dosage.shape[0], config.n_latent)
+        z = numpyro.deterministic("z", z_basal + offset(effect, batch))
+        observe_genes(config, statistics, z, batch)
+
+
+def encode_cells(
+    name: str,
+    config: ModelConfig,
+    statistics: DataStatistics,
+    batch: Batch,
+    *more: Float[Array, "cell _"],
+    dosage_term: Array | None = None,
+) -> None:
+    """Sample the local site `name` from the encoder of the normalised expression and `more` inputs."""
+    inputs = (normalize(observed(batch), statistics.genes, config.normalization), *more)
+    n_added = 0 if dosage_term is None else statistics.n_perturbations
+    module = GaussianNetwork(config.n_latent, config.n_layers, config.n_hidden, n_added)
+    with cells(batch):
+        encoder = flax_module("encoder", module, *inputs, added=dosage_term)
+        numpyro.sample(name, dist.Normal(*encoder(*inputs, added=dosage_term)).to_event(1))
+
+
+def mean_field_embedding(config: ModelConfig, statistics: DataStatistics, batch: Batch) -> dist.Distribution:
+    """q(E): an independent Gaussian per entry. Scale is exp(.) + 1e-4."""
+    shape = (statistics.n_perturbations, config.n_latent)
+    loc = shared_parameter("E_loc", shape, zeros, batch.rows)
+    log_scale = shared_parameter("E_log_scale", shape, zeros, batch.rows)
+    return dist.Normal(loc, jnp.exp(log_scale) + 1e-4).to_event(1)
+
+
+def correlated_embedding(
+    config: ModelConfig,
+    embedding: EmbeddingNetworkConfig,
+    statistics: DataStatistics,
+    mask: Float[Array, "row latent"],
+    batch: Batch,
+) -> dist.Distribution:
+    """q(E | mask): a Gaussian from a network of the mask and the perturbation's identity."""
+    n_hidden, n_inputs = embedding.embedding_n_hidden, config.n_latent + statistics.n_perturbations
+    table = (statistics.n_perturbations, n_hidden)
+    identity = shared_parameter("identity", table, uniform_fan_in(n_inputs), batch.rows)
+    module = EmbeddingNetwork(config.n_latent, embedding.embedding_n_layers, n_hidden, n_inputs)
+    return dist.Normal(*flax_module("embedding", module, mask, identity)(mask, identity)).to_event(1)
