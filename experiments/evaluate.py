@@ -83,16 +83,21 @@ def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
     """The cells of a file in the vocabulary, gene order and exposure scale of a stored model.
 
     Raises:
-        InputError: without a file, or if genes or perturbations do not match.
+        InputError: without a file, with totals of another kind, or if genes or perturbations do not match.
     """
     if config.path is None:
         raise InputError("--data.path is missing: name the .h5ad file to score the model on")
-    vocabulary = fitted.vocabulary
-    keyed = vocabulary.library_size_source == config.library_size_key
+    vocabulary, counts = fitted.vocabulary, models_counts(fitted.config.likelihood)
+    source = config.library_size_key or "row_sum"
+    if counts and source != vocabulary.library_size_source:
+        raise InputError(
+            f"library sizes from {source!r}, but the model was trained with {vocabulary.library_size_source!r}; "
+            "totals of another kind are not on its scale (--data.library-size-key)"
+        )
     return read_h5ad(
         config,
-        counts=models_counts(fitted.config.likelihood),
-        exposure_scale=vocabulary.exposure_scale if keyed else None,
+        counts=counts,
+        exposure_scale=vocabulary.exposure_scale if counts else None,
         vocabulary=vocabulary.perturbation_names,
         gene_names=vocabulary.gene_names,
     )

@@ -504,3 +504,9 @@ def test_the_process_ends_with_status_2_and_no_traceback(unwritten, flags, words
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert "Traceback" not in done.stderr and all(word in done.stderr for word in words), done.stderr
+
+
+def test_totals_of_another_kind_are_refused(runs, unwritten, capsys):
+    flags = ["--run", runs.from_file, "--data.path", runs.screen, "--out", unwritten / "scores"]
+    words = ["library sizes from 'n_umis'", "trained with 'row_sum'"]
+    refused(evaluate.main, [*flags, "--data.library-size-key", "n_umis"], words, capsys)
