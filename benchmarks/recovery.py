@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import table
-from samsjax.data import SimulationConfig, simulate
+from samsjax.data import PerturbationData, SimulationConfig, Truth, simulate
 from samsjax.evaluation import EffectsConfig, EvaluationConfig, evaluate
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fitted import fit
@@ -32,6 +32,7 @@ class RecoveryBenchmark:
 
 def measure(command: RecoveryBenchmark) -> list[dict[str, Any]]:
     """Run the grid and print one table; a line as soon as it is known."""
+    data, truth = simulate(SimulationConfig(), seed=command.seed)
     model = SAMSVAEConfig()
     settings = [(model, p, n) for p in command.n_particles for n in command.n_steps]
     for prior in command.mask_prior_prob:
@@ -40,14 +41,15 @@ def measure(command: RecoveryBenchmark) -> list[dict[str, Any]]:
             settings.append((config, command.n_particles[0], max(command.n_steps)))
     rows: list[dict[str, Any]] = []
     for config, n_particles, n_steps in settings:
-        rows.append(_row(command.seed, config, n_particles, n_steps))
+        rows.append(_row(data, truth, command.seed, config, n_particles, n_steps))
         lines = table(rows).splitlines()
         print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
     return rows
 
 
-def _row(seed: int, config: SAMSVAEConfig, n_particles: int, n_steps: int) -> dict[str, Any]:
-    data, truth = simulate(SimulationConfig(), seed=seed)
+def _row(
+    data: PerturbationData, truth: Truth, seed: int, config: SAMSVAEConfig, n_particles: int, n_steps: int
+) -> dict[str, Any]:
     train = TrainConfig(n_steps=n_steps, n_particles=n_particles)
     fitted = fit(data, config, train, seed=seed, progress=False)
     draws = EvaluationConfig(effects=EffectsConfig(n_particles=200))

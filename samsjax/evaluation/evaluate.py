@@ -1,7 +1,7 @@
 """One evaluation of a fitted model: bounds, treatment effects against the data, masks against the truth if known."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -76,23 +76,19 @@ def evaluate(
         effect_key, fitted, treated.labels, treated.perturbation_index, treated.dosage, config.effects
     )
     for name in SPLITS:
-        metrics |= _scores_against(data, treated, data.cells(name), predicted, name)
-    every_cell = np.arange(data.n_cells)
-    metrics |= _scores_against(data, treated, every_cell, predicted, "all")
+        cells = data.cells(name)
+        if (treated.assignment[cells] >= 0).any():
+            metrics |= _scores(data_effects(data, treated, cells, predicted.transform), predicted, name)
+    measured = data_effects(data, treated, np.arange(data.n_cells), predicted.transform)
+    metrics |= _scores(measured, predicted, "all")
     effects = posterior_effects(mask_key, fitted)
     if true_mask is not None and effects is not None and effects.sparse:
         agreement = mask_agreement(true_mask, effects.mask)
         metrics |= {f"mask/{name}": getattr(agreement, name) for name in ("precision", "recall", "f1")}
-    measured = data_effects(data, treated, every_cell, config.effects.transform)
     return Evaluation(metrics, treated, predicted, measured, effects)
 
 
-def _scores_against(
-    data: PerturbationData, treated: Treatments, cells: np.ndarray, predicted: AverageEffects, name: str
-) -> dict[str, Any]:
-    """`ate/<name>/...` with `cells` as the measured reference; nothing if none of them is treated."""
-    if not (treated.assignment[cells] >= 0).any():
-        return {}
-    measured = data_effects(data, treated, cells, predicted.transform)
+def _scores(measured: AverageEffects, predicted: AverageEffects, reference: str) -> dict[str, float]:
+    """`ate/<reference>/...` over the treatments that were measured."""
     scores = effect_scores(measured.ate, predicted.of(measured.labels))
-    return {f"ate/{name}/{score}": value for score, value in scores.items()}
+    return {f"ate/{reference}/{score}": value for score, value in scores.items()}

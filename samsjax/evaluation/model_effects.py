@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
-from samsjax.errors import check_choice, check_range
+from samsjax.errors import InputError, check_choice, check_range
 from samsjax.evaluation.data_effects import AverageEffects
 from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch
@@ -95,12 +95,14 @@ def model_effects(
         values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
     Raises:
-        InputError: for combinations under a model of single perturbations.
+        InputError: for no treatment at all, or combinations under a model of single perturbations.
 
     Returns:
         Effects in the units of `config.transform`; `standard_error` is the Monte-Carlo error of the posterior mean.
     """
     config = config or EffectsConfig()
+    if len(labels) == 0:
+        raise InputError("no treatment to predict: no cell or label names a perturbation")
     check_composition(fitted.config, dosage)
     n_treatments, n_slots = perturbation_index.shape
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))

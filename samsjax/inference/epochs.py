@@ -69,7 +69,7 @@ def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainCo
         order = jax.random.permutation(key, cells)
         return jax.lax.scan(step, state, batching.arrange(order, plan))
 
-    validate = _validation_bound(model_guide, config, val_cells, n_cells)
+    validate = _validation_bound(model_guide, config, tables, val_cells, n_cells)
     return Epochs(init, train, svi.get_params, validate, plan)
 
 
@@ -79,14 +79,13 @@ def _standing_for(batch: Batch, n_cells: int) -> Batch:
 
 
 def _validation_bound(
-    model_guide: ModelGuide, config: TrainConfig, val_cells: np.ndarray, n_train: int
+    model_guide: ModelGuide, config: TrainConfig, tables: frozenset[str], val_cells: np.ndarray, n_train: int
 ) -> Callable[[jax.Array, Params, DeviceData], Float[Array, ""]]:
     """Mean local terms of the validation cells plus the shared terms spread over the training cells.
 
     Shared terms count as in training (the reference divides them by the number of validation cells).
     """
     elbo = validation_objective(config)
-    tables = effect_parameters(model_guide)
     plan = batching.plan_batches(len(val_cells), config.batch_size)
     cells = jnp.asarray(val_cells, dtype=jnp.int32)
     no_shared_terms = jnp.zeros(model_guide.n_perturbations)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpyro
 
-from samsjax.effects import offset, perturbations
+from samsjax.effects import perturbations
 from samsjax.errors import check_range
 from samsjax.models.base import DataStatistics, ModelConfig
-from samsjax.models.parts import additive_cells, encode_cells, mean_field_embedding, standard_normal
+from samsjax.models.parts import additive_cells, encode_basal, mean_field_embedding, standard_normal
 from samsjax.types import Batch, ModelGuide
 
 
@@ -50,7 +50,6 @@ def build(config: CPAVAEConfig, statistics: DataStatistics) -> ModelGuide:
     def guide(batch: Batch) -> None:
         with perturbations(batch):
             effect = numpyro.sample("E", mean_field_embedding(config, statistics, batch))
-        more = () if config.mean_field_encoder else (offset(effect, batch),)
-        encode_cells("z_basal", config, statistics, batch, *more)
+        encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)

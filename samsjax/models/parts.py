@@ -96,6 +96,19 @@ def encode_cells(
         numpyro.sample(name, dist.Normal(*encoder(*inputs, added=dosage_term)).to_event(1))
 
 
+def encode_basal(
+    config: ModelConfig,
+    statistics: DataStatistics,
+    effect: Float[Array, "row latent"],
+    batch: Batch,
+    *,
+    mean_field_encoder: bool,
+) -> None:
+    """Sample "z_basal" of an additive model; the encoder sees the cells' offsets unless it is mean-field."""
+    more = () if mean_field_encoder else (offset(effect, batch),)
+    encode_cells("z_basal", config, statistics, batch, *more)
+
+
 def mean_field_embedding(config: ModelConfig, statistics: DataStatistics, batch: Batch) -> dist.Distribution:
     """q(E): an independent Gaussian per entry. Scale is exp(.) + 1e-4."""
     shape = (statistics.n_perturbations, config.n_latent)

@@ -27,14 +27,14 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from samsjax.distributions import StraightThroughBernoulli, clamp_probability
-from samsjax.effects import offset, perturbations
+from samsjax.effects import perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
     EmbeddingNetworkConfig,
     additive_cells,
     correlated_embedding,
-    encode_cells,
+    encode_basal,
     mean_field_embedding,
     shared_parameter,
     standard_normal,
@@ -89,8 +89,7 @@ def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> Mod
                 else mean_field_embedding(config, statistics, batch)
             )
             embedding = numpyro.sample("E", posterior)
-        more = () if config.mean_field_encoder else (offset(embedding * mask, batch),)
-        encode_cells("z_basal", config, statistics, batch, *more)
+        encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
 

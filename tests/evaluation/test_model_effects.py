@@ -103,6 +103,11 @@ def test_control_has_no_effect_and_order_of_parts_does_not_matter(linear):
     assert_array_equal(effects.ate[1], effects.ate[2])
 
 
+def test_no_treatment_is_an_error(linear):
+    with pytest.raises(samsjax.InputError, match="no treatment to predict"):
+        model_effects(jax.random.key(0), linear, LABELS[:0], INDEX[:0], DOSAGE[:0])
+
+
 @pytest.fixture(scope="module")
 def panel():
     """A screen whose totals by key are those of a transcriptome 70 times as large as the panel."""
