@@ -25,6 +25,7 @@ from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
+from samsjax.likelihoods import models_counts
 from samsjax.models.base import check_composition
 from samsjax.types import Batch, ModelGuide, Params
 
@@ -53,6 +54,15 @@ class EffectsConfig:
         transform_named(self.transform)
         if self.library_size is not None:
             check_range("library_size", self.library_size, above=0.0)
+
+
+def check_scale(config: EffectsConfig, likelihood: str) -> None:
+    """Raises: InputError for a scale of counts under a likelihood of continuous values."""
+    if config.transform != "counts" and not models_counts(likelihood):
+        raise InputError(
+            f"effects in {config.transform!r} need counts, and likelihood {likelihood!r} is one of continuous values; "
+            "use transform 'counts', the data's own scale (--evaluation.effects.transform counts)"
+        )
 
 
 class _Arms(NamedTuple):
@@ -95,7 +105,8 @@ def model_effects(
         values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
     Raises:
-        InputError: for no treatment at all, or combinations under a model of single perturbations.
+        InputError: for no treatment at all, combinations under a model of single perturbations, or a scale of counts
+            under a likelihood of continuous values.
 
     Returns:
         Effects in the units of `config.transform`; `standard_error` is the Monte-Carlo error of the posterior mean.
@@ -104,6 +115,7 @@ def model_effects(
     if len(labels) == 0:
         raise InputError("no treatment to predict: no cell or label names a perturbation")
     check_composition(fitted.config, dosage)
+    check_scale(config, fitted.config.likelihood)
     n_treatments, n_slots = perturbation_index.shape
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))
     particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * fitted.model_guide.n_genes)))
