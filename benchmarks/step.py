@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.report import table
 from samsjax.data import PerturbationData
-from samsjax.inference.batching import to_device
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import make_epochs
+from samsjax.inference.epochs import fit_arrays, make_epochs
 from samsjax.inference.fitted import statistics_of
-from samsjax.models import SAMSVAEConfig, build_model
+from samsjax.models import SAMSVAEConfig, builder
+from samsjax.reporting import markdown_table
 
 REFERENCE_SECONDS = 0.47
 """Seconds per step of the published PyTorch implementation, 5 particles, same sizes, two CPU cores; not timed here."""
@@ -66,26 +65,24 @@ def measure(command: StepBenchmark) -> list[dict[str, Any]]:
             jax.block_until_ready(case.run())
             case.seconds.append((time.perf_counter() - start) / command.n_batches)
     rows = [_row(case) for case in cases]
-    print(table(rows))
+    print(markdown_table(rows))
     print()
-    print(table(_growth(command, cases)))
+    print(markdown_table(_growth(command, cases)))
     return rows
 
 
 def _prepare(command: StepBenchmark, n_particles: int, n_perturbations: int) -> _Case:
     data = _cells(command, n_perturbations)
     config = SAMSVAEConfig(n_latent=command.n_latent, n_hidden=command.n_hidden)
-    model_guide = build_model(config, statistics_of(data, config.normalization))
     train = TrainConfig(batch_size=command.batch_size, n_particles=n_particles)
-    epochs, device_data = make_epochs(model_guide, data, train), to_device(data)
+    epochs = make_epochs(builder(config), train)
+    arrays = fit_arrays(data, statistics_of(data, config.normalization).genes, train)
     start = time.perf_counter()
-    state = jax.jit(epochs.init)(jax.random.key(0))
-    compiled = jax.jit(epochs.train).lower(jax.random.key(1), state, device_data).compile()
+    state = jax.jit(epochs.init)(jax.random.key(0), arrays)
+    compiled = jax.jit(epochs.train).lower(jax.random.key(1), state, arrays).compile()
     compile_seconds = time.perf_counter() - start
-    jax.block_until_ready(compiled(jax.random.key(1), state, device_data))
-    return _Case(
-        n_particles, n_perturbations, compile_seconds, lambda: compiled(jax.random.key(2), state, device_data), []
-    )
+    jax.block_until_ready(compiled(jax.random.key(1), state, arrays))
+    return _Case(n_particles, n_perturbations, compile_seconds, lambda: compiled(jax.random.key(2), state, arrays), [])
 
 
 def _cells(command: StepBenchmark, n_perturbations: int) -> PerturbationData:

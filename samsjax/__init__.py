@@ -39,16 +39,27 @@ from samsjax.inference import (
     Fitted,
     TrainConfig,
     fit,
+    fit_many,
     load,
     log_weights,
     save,
 )
-from samsjax.models import MODELS, SAMSVAEConfig, build_model
+from samsjax.models import (
+    MODELS,
+    ConditionalVAEConfig,
+    CPAVAEConfig,
+    SAMSVAEBetaBernoulliConfig,
+    SAMSVAEConfig,
+    SVAEPlusConfig,
+    build_model,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "MODELS",
+    "CPAVAEConfig",
+    "ConditionalVAEConfig",
     "DataConfig",
     "DivergenceError",
     "EffectsConfig",
@@ -56,7 +67,9 @@ __all__ = [
     "Fitted",
     "InputError",
     "PerturbationData",
+    "SAMSVAEBetaBernoulliConfig",
     "SAMSVAEConfig",
+    "SVAEPlusConfig",
     "SimulationConfig",
     "TrainConfig",
     "build_model",
@@ -64,6 +77,7 @@ __all__ = [
     "effect_scores",
     "evaluate",
     "fit",
+    "fit_many",
     "from_anndata",
     "load",
     "log_weights",

@@ -109,8 +109,9 @@ class Decoder(nn.Module):
         self,
         z: Float[Array, "... latent"],
         library_size: Float[Array, "..."],
+        *more: Float[Array, "... _"],
         added: Float[Array, "... hidden"] | None = None,
     ) -> dist.Distribution:
-        """Distribution of the genes of cells in state `z`; `added` as in `ResidualMLP`."""
-        hidden = ResidualMLP(self.n_layers, self.n_hidden, self.n_added, name="trunk")(z, added=added)
+        """Distribution of the genes of cells in state `z`, given `more` inputs; `added` as in `ResidualMLP`."""
+        hidden = ResidualMLP(self.n_layers, self.n_hidden, self.n_added, name="trunk")(z, *more, added=added)
         return LIKELIHOODS[self.likelihood](self.n_genes, name="head")(hidden, library_size)

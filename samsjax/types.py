@@ -1,8 +1,8 @@
 """The words every part of samsjax shares: what a minibatch is, what a model is, and how dimensions are called.
 
 Dimension names in signatures (jaxtyping): `cell`, `gene`, `perturbation` (all perturbations of a data set), `row`
-(the perturbations a batch instantiates), `slot` (places for perturbations in one cell), `latent`, `particle` (draws
-from the guide). Nothing here computes.
+(the perturbations a batch instantiates), `slot` (places for perturbations in one cell), `level` (the levels of all
+covariates side by side), `latent`, `particle` (draws from the guide). Nothing here computes.
 """
 
 from collections.abc import Callable
@@ -38,6 +38,8 @@ class Batch(NamedTuple):
     """How many times each row's shared terms count in a bound; 1 when all are present, 0 marks padding."""
     row_cells: Float[Array, " row"]
     """How many training cells carry each row's perturbation."""
+    covariates: Float[Array, "cell level"] | None = None
+    """One-hots of the cells' covariates side by side; None for a model without covariates."""
 
 
 class ModelGuide(NamedTuple):
@@ -47,3 +49,5 @@ class ModelGuide(NamedTuple):
     guide: Callable[[Batch], Any]
     n_genes: int
     n_perturbations: int
+    n_levels: int = 0
+    """Levels of all covariates together; 0 for a model without covariates."""

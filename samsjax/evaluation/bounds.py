@@ -42,7 +42,7 @@ def predictive_iwelbo(
     values, whatever the number of cells.
 
     Raises:
-        InputError: for fewer than one particle.
+        InputError: for fewer than one particle, or cells with covariates the model does not know.
     """
     return _over_cells(key, fitted, data, cells, n_particles, _iwelbo_of_batch, values_in_flight)
 
@@ -53,7 +53,7 @@ def posterior_latents(
     """Posterior mean of each cell's latent sites ("z_basal") and of the state the decoder sees ("z").
 
     Raises:
-        InputError: for fewer than one particle.
+        InputError: for fewer than one particle, or cells with covariates the model does not know.
     """
     return _over_cells(key, fitted, data, cells, n_particles, _latents_of_batch, VALUES_IN_FLIGHT)
 
@@ -90,7 +90,7 @@ def _over_cells(
     check_range("n_particles", n_particles, low=1)
     plan = plan_batches(len(cells), max(1, values_in_flight // (n_particles * data.n_genes)))
     places = arrange(jnp.arange(len(cells)), plan)
-    device_data = to_device(data.subset(cells))
+    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
     result = _run_chunks(key, fitted.params, device_data, places, fitted.model_guide, n_particles, of_batch)
     order = np.asarray(places).ravel()
     return jax.tree.map(lambda values: _in_order(values, order, len(cells)), jax.device_get(result))
@@ -107,7 +107,7 @@ def _run_chunks(
     of_batch: Callable[..., Any],
 ) -> Any:
     shared_key, local_key = jax.random.split(key)
-    everything = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+    everything = empty_batch(model_guide)
     shared = draw_shared(shared_key, model_guide, params, n_particles, everything)
 
     def chunk(step: tuple[jax.Array, Array]) -> Any:

@@ -35,7 +35,8 @@ class Evaluation(NamedTuple):
     """Scores and the tables behind them."""
 
     metrics: dict[str, float]
-    """Flat: `test/predictive_iwelbo`, `ate/<reference>/pearson`, `mask/f1`, ..."""
+    """Flat: `test/predictive_iwelbo`, `ate/<reference>/pearson`, `mask/f1`, ... The reference says which cells measure
+    the effects: those of a split, `all`, or `published`: treatments with test cells, measured on all cells."""
     treatments: Treatments
     model: AverageEffects
     """Predicted effects of every treatment of the data."""
@@ -81,6 +82,9 @@ def evaluate(
             metrics |= _scores(data_effects(data, treated, cells, predicted.transform), predicted, name)
     measured = data_effects(data, treated, np.arange(data.n_cells), predicted.transform)
     metrics |= _scores(measured, predicted, "all")
+    tested = np.unique(treated.assignment[data.cells("test")])
+    if (tested >= 0).any():
+        metrics |= _scores(measured, predicted, "published", treated.labels[tested[tested >= 0]])
     effects = posterior_effects(mask_key, fitted)
     if true_mask is not None and effects is not None and effects.sparse:
         agreement = mask_agreement(true_mask, effects.mask)
@@ -88,7 +92,10 @@ def evaluate(
     return Evaluation(metrics, treated, predicted, measured, effects)
 
 
-def _scores(measured: AverageEffects, predicted: AverageEffects, reference: str) -> dict[str, float]:
-    """`ate/<reference>/...` over the treatments that were measured."""
-    scores = effect_scores(measured.ate, predicted.of(measured.labels))
+def _scores(
+    measured: AverageEffects, predicted: AverageEffects, reference: str, labels: np.ndarray | None = None
+) -> dict[str, float]:
+    """`ate/<reference>/...` over the treatments `labels`, by default all that were measured."""
+    labels = measured.labels if labels is None else labels
+    scores = effect_scores(measured.of(labels), predicted.of(labels))
     return {f"ate/{reference}/{score}": value for score, value in scores.items()}

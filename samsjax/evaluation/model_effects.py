@@ -1,15 +1,15 @@
 """Average treatment effects predicted by a model, for any combination and dose of the perturbations it knows.
 
-Each particle draws the shared effects from the guide, one basal state from the prior and one library size, and decodes
-them under control and under every treatment. By default all arms of a particle share these draws (common random
-numbers), so that differences are not drowned by cell-to-cell variation. Particles and treatments are streamed: memory
-holds one chunk of each.
+Each particle draws the shared effects from the guide, one basal state from the prior, one library size and, for models
+with covariates, one combination of levels as the training cells have them, and decodes them under control and under
+every treatment. By default all arms of a particle share these draws (common random numbers), so that differences are
+not drowned by cell-to-cell variation. Particles and treatments are streamed: memory holds one chunk of each.
 
 Source: SAMS-VAE, specification 7.2. Differs: arms share draws (independent draws are an option), a Monte-Carlo standard
 error is reported, and the library size is that of the training cells by default (the reference fixes 10,000).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
+from samsjax.data.covariates import chosen_codes, one_hot
 from samsjax.errors import InputError, check_choice, check_range
 from samsjax.evaluation.data_effects import AverageEffects
 from samsjax.evaluation.transforms import transform_named
@@ -47,6 +48,8 @@ class EffectsConfig:
     """Let control and treatments share basal states, library sizes and effect draws."""
     noise: Literal["sampled", "mean"] = "sampled"
     """Draw counts before transforming (as measured cells are), or transform their expectation."""
+    covariates: dict[str, str] = field(default_factory=dict, hash=False)
+    """Levels of predicted cells, such as batch A; other covariates are averaged over the training cells' levels."""
 
     def __post_init__(self) -> None:
         check_range("n_particles", self.n_particles, low=2)
@@ -72,6 +75,15 @@ class _Arms(NamedTuple):
     dosage: Float[Array, "arm slot"]
     number: Int[Array, " arm"]
     """Distinguishes the arms' keys when draws are independent."""
+
+
+class _Technical(NamedTuple):
+    """What cells differ in besides state and treatment; a particle draws one of each kind."""
+
+    library_sizes: Float[Array, " quantile"]
+    covariates: Float[Array, "combination level"] | None
+    """One-hots of distinct combinations; None for a model without covariates."""
+    shares: Float[Array, " combination"]
 
 
 class _Moments(NamedTuple):
@@ -105,8 +117,8 @@ def model_effects(
         values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
     Raises:
-        InputError: for no treatment at all, combinations under a model of single perturbations, or a scale of counts
-            under a likelihood of continuous values.
+        InputError: for no treatment at all, combinations under a model of single perturbations, a scale of counts
+            under a likelihood of continuous values, or covariates or levels the model does not know.
 
     Returns:
         Effects in the units of `config.transform`; `standard_error` is the Monte-Carlo error of the posterior mean.
@@ -120,7 +132,7 @@ def model_effects(
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))
     particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * fitted.model_guide.n_genes)))
     own_totals = fitted.vocabulary.library_size_source == "row_sum"
-    library_sizes = jnp.asarray(fitted.library_sizes if config.library_size is None else [config.library_size])
+    technical = _technical(fitted, config)
     parts = []
     for start in range(0, n_treatments, treatment_chunk):
         # The last chunk is filled up with control arms, so that all chunks share one compilation.
@@ -133,7 +145,7 @@ def model_effects(
             jnp.asarray(np.concatenate([[0], places + 1]), dtype=jnp.int32),
         )
         result = jax.device_get(
-            _moments(key, fitted.params, library_sizes, arms, fitted.model_guide, config, own_totals, particle_chunk)
+            _moments(key, fitted.params, technical, arms, fitted.model_guide, config, own_totals, particle_chunk)
         )
         parts.append((result, int(inside.sum())))
     n = float(parts[0][0].n)
@@ -147,11 +159,23 @@ def model_effects(
     )
 
 
+def _technical(fitted: Fitted, config: EffectsConfig) -> _Technical:
+    """Library sizes and covariates of the training cells, or those that `config` fixes."""
+    levels = fitted.vocabulary.covariates
+    chosen = chosen_codes(config.covariates, levels)
+    combinations = np.where(chosen >= 0, chosen, fitted.covariate_codes)
+    return _Technical(
+        jnp.asarray(fitted.library_sizes if config.library_size is None else [config.library_size]),
+        jnp.asarray(one_hot(combinations, levels), dtype=jnp.float32) if levels else None,
+        jnp.asarray(fitted.covariate_shares),
+    )
+
+
 @partial(jax.jit, static_argnums=(4, 5, 6, 7))
 def _moments(
     key: jax.Array,
     params: Params,
-    library_sizes: Float[Array, " quantile"],
+    technical: _Technical,
     arms: _Arms,
     model_guide: ModelGuide,
     config: EffectsConfig,
@@ -163,7 +187,7 @@ def _moments(
     n_last = config.n_particles - (n_chunks - 1) * particle_chunk
 
     def add(total: _Moments, step: tuple[jax.Array, Array]) -> tuple[_Moments, None]:
-        values = _draw_chunk(model_guide, config, own_totals, particle_chunk, step[0], params, library_sizes, arms)
+        values = _draw_chunk(model_guide, config, own_totals, particle_chunk, step[0], params, technical, arms)
         return _merge(total, _chunk_moments(values, jnp.arange(particle_chunk) < step[1])), None
 
     shape = (arms.dosage.shape[0] - 1, model_guide.n_genes)
@@ -179,21 +203,25 @@ def _draw_chunk(
     n_particles: int,
     key: jax.Array,
     params: Params,
-    library_sizes: Float[Array, " quantile"],
+    technical: _Technical,
     arms: _Arms,
 ) -> Float[Array, "particle arm gene"]:
     """Transformed expression of every arm under fresh particles."""
     shared_key, local_key = jax.random.split(key)
-    everything = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+    everything = empty_batch(model_guide)
     shared = draw_shared(shared_key, model_guide, params, n_particles, everything)
     transform = transform_named(config.transform).of
 
     def one_arm(cell_key: jax.Array, draws: dict[str, Array], index: Array, dosage: Array, number: Array) -> Array:
         arm_key = cell_key if config.paired else jax.random.fold_in(cell_key, number)
         library_key, model_key = jax.random.split(arm_key)
-        total = jax.random.choice(library_key, library_sizes)
+        total, covariates = _drawn(library_key, technical)
         batch = everything._replace(
-            x=None, library_size=total[None], perturbation_index=index[None], dosage=dosage[None]
+            x=None,
+            library_size=total[None],
+            perturbation_index=index[None],
+            dosage=dosage[None],
+            covariates=covariates,
         )
         site = _decoded(model_guide, model_key, params, draws, batch)
         x = site["fn"].mean if config.noise == "mean" else site["value"]
@@ -202,6 +230,14 @@ def _draw_chunk(
     over_arms = jax.vmap(one_arm, in_axes=(None, None, 0, 0, 0))
     over_particles = jax.vmap(over_arms, in_axes=(0, 0, None, None, None))
     return over_particles(jax.random.split(local_key, n_particles), shared, *arms)
+
+
+def _drawn(key: jax.Array, technical: _Technical) -> tuple[Float[Array, ""], Float[Array, "1 level"] | None]:
+    """A library size, and a combination of covariates as one-hots if the model has any."""
+    total = jax.random.choice(key, technical.library_sizes)
+    if technical.covariates is None:
+        return total, None
+    return total, jax.random.choice(jax.random.fold_in(key, 1), technical.covariates, (1,), p=technical.shares)
 
 
 def _decoded(model_guide: ModelGuide, key: jax.Array, params: Params, draws: dict[str, Array], batch: Batch):

@@ -55,7 +55,7 @@ def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) ->
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _moments(key: jax.Array, params: Params, model_guide: ModelGuide, n_particles: int) -> tuple[Array, Array, Array]:
-    batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+    batch = empty_batch(model_guide)
 
     def add(total: tuple[Array, ...], particle_key: jax.Array) -> tuple[tuple[Array, ...], None]:
         model_trace, guide_trace = traces(particle_key, model_guide, params, batch)

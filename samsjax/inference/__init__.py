@@ -10,7 +10,7 @@
 
 from samsjax.inference.checkpoint import load, save
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.fitted import Fitted, Vocabulary, fit
+from samsjax.inference.fitted import Fitted, Vocabulary, fit, fit_many
 from samsjax.inference.log_weights import LogWeights, iwelbo, log_weights
 from samsjax.inference.training import DivergenceError, DivergenceWarning, FitResult
 
@@ -23,6 +23,7 @@ __all__ = [
     "TrainConfig",
     "Vocabulary",
     "fit",
+    "fit_many",
     "iwelbo",
     "load",
     "log_weights",

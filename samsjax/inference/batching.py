@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from samsjax.data.covariates import Levels, codes, one_hot
 from samsjax.data.dataset import PerturbationData
-from samsjax.types import Batch
+from samsjax.types import Batch, ModelGuide
 
 
 class DeviceData(NamedTuple):
@@ -24,6 +25,8 @@ class DeviceData(NamedTuple):
     dosage: Float[Array, "cell slot"]
     row_cells: Float[Array, " perturbation"]
     """Training cells that carry each perturbation."""
+    covariates: Array | None
+    """(cell, level), uint8 one-hots; None for a model without covariates."""
 
 
 class BatchPlan(NamedTuple):
@@ -33,8 +36,12 @@ class BatchPlan(NamedTuple):
     batch_size: int
 
 
-def to_device(data: PerturbationData) -> DeviceData:
-    """Move a data set to the default device."""
+def to_device(data: PerturbationData, levels: Levels | None = None) -> DeviceData:
+    """Move a data set to the default device, with the covariates that `levels` names.
+
+    Raises:
+        InputError: if a covariate is missing, or a cell has an unknown level.
+    """
     dense = data.x if isinstance(data.x, np.ndarray) else data.x.toarray()
     return DeviceData(
         x=jnp.asarray(_smallest(dense)),
@@ -42,6 +49,7 @@ def to_device(data: PerturbationData) -> DeviceData:
         perturbation_index=jnp.asarray(data.perturbation_index, dtype=jnp.int32),
         dosage=jnp.asarray(data.dosage, dtype=jnp.float32),
         row_cells=jnp.asarray(carrying_cells(data), dtype=jnp.float32),
+        covariates=jnp.asarray(one_hot(codes(data, levels), levels)) if levels else None,
     )
 
 
@@ -89,13 +97,15 @@ def gather(data: DeviceData, cells: Int[Array, " cell"], row_weight: Float[Array
         rows=jnp.arange(row_weight.shape[0]),
         row_weight=row_weight,
         row_cells=data.row_cells,
+        covariates=None if data.covariates is None else data.covariates[place].astype(jnp.float32),
     )
 
 
-def empty_batch(n_genes: int, n_perturbations: int) -> Batch:
+def empty_batch(model_guide: ModelGuide) -> Batch:
     """One cell without counts, perturbation or weight, and all perturbations: runs a model for its shared sites."""
+    n_perturbations, n_levels = model_guide.n_perturbations, model_guide.n_levels
     return Batch(
-        x=jnp.zeros((1, n_genes)),
+        x=jnp.zeros((1, model_guide.n_genes)),
         library_size=jnp.ones(1),
         perturbation_index=jnp.zeros((1, 1), dtype=jnp.int32),
         dosage=jnp.zeros((1, 1)),
@@ -103,4 +113,5 @@ def empty_batch(n_genes: int, n_perturbations: int) -> Batch:
         rows=jnp.arange(n_perturbations),
         row_weight=jnp.ones(n_perturbations),
         row_cells=jnp.zeros(n_perturbations),
+        covariates=jnp.zeros((1, n_levels)) if n_levels else None,
     )

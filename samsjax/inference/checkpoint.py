@@ -15,13 +15,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from samsjax.data.covariates import n_levels
 from samsjax.errors import InputError, listing
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
 from samsjax.inference.log_weights import initial_parameters
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
 from samsjax.normalization import GeneStatistics
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no covariates."""
 _JSON = "model.json"
 _ARRAYS = "arrays"
 _PACKAGES = ("samsjax", "jax", "numpyro", "flax", "orbax-checkpoint")
@@ -48,6 +50,8 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         "model": model_name(fitted.config),
         "config": asdict(fitted.config),  # type: ignore[call-overload]
         "vocabulary": fitted.vocabulary._asdict(),
+        "covariate_codes": fitted.covariate_codes.tolist(),
+        "covariate_shares": fitted.covariate_shares.tolist(),
         "history": list(fitted.history),
         "files": _file_digests(folder / _ARRAYS),
         "versions": {name: version(name) for name in _PACKAGES},
@@ -66,10 +70,9 @@ def load(folder: str | Path) -> Fitted:
     description = _read_description(folder)
     try:
         config = config_class(description["model"])(**description["config"])
-        words = description["vocabulary"]
-        vocabulary = Vocabulary(
-            **{**words, **{name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}}
-        )
+        vocabulary = _vocabulary(description["vocabulary"])
+        covariate_codes = np.asarray(description.get("covariate_codes", [[]]), dtype=np.int32)
+        covariate_shares = np.asarray(description.get("covariate_shares", [1.0]), dtype=np.float32)
         files, history = description["files"], tuple(description["history"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
@@ -83,12 +86,22 @@ def load(folder: str | Path) -> Fitted:
             len(vocabulary.gene_names),
             len(vocabulary.perturbation_names),
             GeneStatistics(np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"])),
+            n_levels(vocabulary.covariates),
         ),
         library_sizes=np.asarray(tree["library_sizes"]),
         n_training_cells=np.asarray(tree["n_training_cells"]),
+        covariate_codes=covariate_codes,
+        covariate_shares=covariate_shares,
         params=tree["params"],
         history=history,
     )
+
+
+def _vocabulary(words: dict[str, Any]) -> Vocabulary:
+    """A vocabulary from JSON, where tuples are lists."""
+    names = {name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}
+    levels = {name: tuple(known) for name, known in words.get("covariates", {}).items()}
+    return Vocabulary(**{**words, **names, "covariates": levels})
 
 
 def _arrays(fitted: Fitted) -> dict[str, Any]:
@@ -128,7 +141,8 @@ def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, A
     n_genes, n_perturbations = len(vocabulary.gene_names), len(vocabulary.perturbation_names)
     per_gene = jax.ShapeDtypeStruct((n_genes,), np.float32)
     blank = GeneStatistics(np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
-    model_guide = build_model(config, DataStatistics(n_genes, n_perturbations, blank))
+    statistics = DataStatistics(n_genes, n_perturbations, blank, n_levels(vocabulary.covariates))
+    model_guide = build_model(config, statistics)
     return {
         "params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)),
         "gene_mean": per_gene,

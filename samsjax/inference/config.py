@@ -23,7 +23,7 @@ class TrainConfig:
     """Bound to climb: with closed-form divergences where known, with sampled ones, or importance-weighted."""
     reweighting: ReweightingKind | None = None
     """With sampled_kl only: multiply log p (prior) or log p and log q (term) of sites, or add weight per cell."""
-    reweighting_factors: dict[str, float] = field(default_factory=dict)
+    reweighting_factors: dict[str, float] = field(default_factory=dict, hash=False)
     """Factor of each re-weighted site, such as mask 2.5 z_basal 0.5."""
     learning_rate: float = 5e-3
     """Peak learning rate of Adam."""

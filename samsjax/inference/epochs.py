@@ -1,19 +1,21 @@
 """Compiled passes over the data: one call trains an epoch, one call computes the validation bound.
 
 A pass draws its order on the device, gathers minibatches inside `lax.scan` and takes one NumPyro `SVI` step for each.
-Host code runs only between passes.
+Host code runs only between passes. Everything a data set decides is an array argument (`FitArrays`), so fits whose
+arrays have equal shapes share their compiled passes, and `vmap` over keys and arrays trains several models at once.
 """
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro.infer import SVI
 
+from samsjax.data.covariates import Levels
 from samsjax.data.dataset import PerturbationData
 from samsjax.inference import batching
 from samsjax.inference.batching import BatchPlan, DeviceData
@@ -22,55 +24,127 @@ from samsjax.inference.log_weights import effect_parameters
 from samsjax.inference.objectives import per_cell_programs, training_objective, validation_objective
 from samsjax.inference.optimizer import optimizer
 from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
+from samsjax.models.base import DataStatistics
+from samsjax.normalization import GeneStatistics
 from samsjax.types import Batch, ModelGuide, Params
+
+Build = Callable[[DataStatistics], ModelGuide]
+"""Makes the programs for data of some sizes and statistics; equal ones must be equal (and hash) to share passes."""
+
+
+class FitArrays(NamedTuple):
+    """Everything a fit computes with, as arrays."""
+
+    cells: DeviceData
+    """All cells of the data set."""
+    genes: GeneStatistics
+    """Normalisation statistics of the training cells."""
+    train: Int[Array, " train_cell"]
+    """Which cells train."""
+    val: Int[Array, " val_cell"]
+    """Which cells validate."""
+    row_weight: Float[Array, " perturbation"]
+    """Weight of each perturbation's shared terms in a training batch."""
+
+    @property
+    def statistics(self) -> DataStatistics:
+        """What a model is built from."""
+        covariates = self.cells.covariates
+        n_levels = 0 if covariates is None else covariates.shape[1]
+        return DataStatistics(self.cells.x.shape[1], self.row_weight.shape[0], self.genes, n_levels)
+
+
+def fit_arrays(
+    data: PerturbationData, genes: GeneStatistics, config: TrainConfig, levels: Levels | None = None
+) -> FitArrays:
+    """The arrays of a fit to `data` with batches as `config` wants them; `levels` names the covariates to use."""
+    train, val = (jnp.asarray(data.cells(split), dtype=jnp.int32) for split in ("train", "val"))
+    plan = batching.plan_batches(len(train), config.batch_size)
+    return FitArrays(
+        cells=batching.to_device(data, levels),
+        genes=GeneStatistics(*(jnp.asarray(values) for values in genes)),
+        train=train,
+        val=val,
+        row_weight=training_row_weights(data, plan),
+    )
+
+
+def training_plan(arrays: FitArrays, config: TrainConfig) -> BatchPlan:
+    """How an epoch is cut into steps."""
+    return batching.plan_batches(arrays.train.shape[0], config.batch_size)
 
 
 class Epochs(NamedTuple):
     """The pure functions of a fit; state and data are arguments."""
 
-    init: Callable[[jax.Array], Any]
-    """key -> SVI state."""
-    train: Callable[[jax.Array, Any, DeviceData], tuple[Any, Float[Array, " step"]]]
-    """(key, state, data) -> (state, loss of every step in nats per cell)."""
-    params: Callable[[Any], Params]
-    """state -> parameters."""
-    validate: Callable[[jax.Array, Params, DeviceData], Float[Array, ""]]
-    """(key, parameters, data) -> validation ELBO in nats per cell; NaN without validation cells."""
-    plan: BatchPlan
+    init: Callable[[jax.Array, FitArrays], Any]
+    """(key, arrays) -> SVI state."""
+    train: Callable[[jax.Array, Any, FitArrays], tuple[Any, Float[Array, " step"]]]
+    """(key, state, arrays) -> (state, loss of every step in nats per cell)."""
+    params: Callable[[Any, FitArrays], Params]
+    """(state, arrays) -> parameters."""
+    validate: Callable[[jax.Array, Params, FitArrays], Float[Array, ""]]
+    """(key, parameters, arrays) -> validation ELBO in nats per cell; NaN without validation cells."""
 
 
-def make_epochs(model_guide: ModelGuide, data: PerturbationData, config: TrainConfig) -> Epochs:
-    """The compiled-to-be passes of a fit over the training and validation cells of `data`."""
-    train_cells, val_cells = data.cells("train"), data.cells("val")
-    plan = batching.plan_batches(len(train_cells), config.batch_size)
-    row_weight = training_row_weights(data, plan)
-    all_rows = instantiates_all(data.n_perturbations, plan.batch_size * data.dosage.shape[1])
-    tables = effect_parameters(model_guide)
-    n_cells = len(train_cells)
-    model, guide = per_cell_programs(model_guide, n_cells)
-    svi = SVI(model, guide, optimizer(config, tables), training_objective(config))
-    cells = jnp.asarray(train_cells, dtype=jnp.int32)
+class _Learner(NamedTuple):
+    """A model of some data with its optimiser."""
 
-    def init(key: jax.Array) -> Any:
-        with warnings.catch_warnings():
-            # NumPyro cannot know that straight-through draws of a Bernoulli carry gradients.
-            warnings.filterwarnings("ignore", message=".*discrete latent variables")
-            return svi.init(key, batching.empty_batch(model_guide.n_genes, model_guide.n_perturbations))
+    svi: SVI
+    model_guide: ModelGuide
+    tables: frozenset[str]
+    """Parameters with one row per perturbation."""
 
-    def train(key: jax.Array, state: Any, device_data: DeviceData) -> tuple[Any, Float[Array, " step"]]:
+
+def make_epochs(build: Build, config: TrainConfig) -> Epochs:
+    """The compiled-to-be passes of fits of the model that `build` makes."""
+
+    def learner(arrays: FitArrays) -> _Learner:
+        model_guide = build(arrays.statistics)
+        tables = effect_parameters(model_guide)
+        model, guide = per_cell_programs(model_guide, arrays.train.shape[0])
+        svi = SVI(model, guide, optimizer(config, tables), training_objective(config))
+        # An SVI learns the constraints of its parameters when it makes a state.
+        jax.eval_shape(partial(_initial_state, svi, model_guide), jax.random.key(0))
+        return _Learner(svi, model_guide, tables)
+
+    def init(key: jax.Array, arrays: FitArrays) -> Any:
+        svi, model_guide, _ = learner(arrays)
+        return _initial_state(svi, model_guide, key)
+
+    def train(key: jax.Array, state: Any, arrays: FitArrays) -> tuple[Any, Float[Array, " step"]]:
+        svi, _, tables = learner(arrays)
+        plan, n_cells = training_plan(arrays, config), arrays.train.shape[0]
+        all_rows = instantiates_all(arrays.row_weight.shape[0], plan.batch_size * arrays.cells.dosage.shape[1])
+
         def step(state: Any, batch_cells: Array) -> tuple[Any, Array]:
-            batch = _standing_for(batching.gather(device_data, batch_cells, row_weight), n_cells)
+            batch = _standing_for(batching.gather(arrays.cells, batch_cells, arrays.row_weight), n_cells)
             if all_rows:
                 return svi.update(state, batch)
             rows, batch = present_rows(batch)
             part, loss = svi.update(take_rows(state, tables, rows), batch)
             return put_rows(state, part, tables, rows), loss
 
-        order = jax.random.permutation(key, cells)
+        order = jax.random.permutation(key, arrays.train)
         return jax.lax.scan(step, state, batching.arrange(order, plan))
 
-    validate = _validation_bound(model_guide, config, tables, val_cells, n_cells)
-    return Epochs(init, train, svi.get_params, validate, plan)
+    def params(state: Any, arrays: FitArrays) -> Params:
+        return learner(arrays).svi.get_params(state)
+
+    def validate(key: jax.Array, params: Params, arrays: FitArrays) -> Float[Array, ""]:
+        if arrays.val.shape[0] == 0:
+            return jnp.array(jnp.nan)
+        _, model_guide, tables = learner(arrays)
+        return _validation_bound(key, model_guide, tables, config, params, arrays)
+
+    return Epochs(init, train, params, validate)
+
+
+def _initial_state(svi: SVI, model_guide: ModelGuide, key: jax.Array) -> Any:
+    with warnings.catch_warnings():
+        # NumPyro cannot know that straight-through draws of a Bernoulli carry gradients.
+        warnings.filterwarnings("ignore", message=".*discrete latent variables")
+        return svi.init(key, batching.empty_batch(model_guide))
 
 
 def _standing_for(batch: Batch, n_cells: int) -> Batch:
@@ -79,31 +153,30 @@ def _standing_for(batch: Batch, n_cells: int) -> Batch:
 
 
 def _validation_bound(
-    model_guide: ModelGuide, config: TrainConfig, tables: frozenset[str], val_cells: np.ndarray, n_train: int
-) -> Callable[[jax.Array, Params, DeviceData], Float[Array, ""]]:
+    key: jax.Array,
+    model_guide: ModelGuide,
+    tables: frozenset[str],
+    config: TrainConfig,
+    params: Params,
+    arrays: FitArrays,
+) -> Float[Array, ""]:
     """Mean local terms of the validation cells plus the shared terms spread over the training cells.
 
     Shared terms count as in training (the reference divides them by the number of validation cells).
     """
     elbo = validation_objective(config)
-    plan = batching.plan_batches(len(val_cells), config.batch_size)
-    cells = jnp.asarray(val_cells, dtype=jnp.int32)
+    n_val = arrays.val.shape[0]
+    plan = batching.plan_batches(n_val, config.batch_size)
     no_shared_terms = jnp.zeros(model_guide.n_perturbations)
 
-    def validate(key: jax.Array, params: Params, device_data: DeviceData) -> Float[Array, ""]:
-        if len(val_cells) == 0:
-            return jnp.array(jnp.nan)
+    def bound(bound_key: jax.Array, params: Params, batch: Batch) -> Array:
+        return -elbo.loss(bound_key, params, model_guide.model, model_guide.guide, batch)
 
-        def bound(bound_key: jax.Array, params: Params, batch: Batch) -> Array:
-            return -elbo.loss(bound_key, params, model_guide.model, model_guide.guide, batch)
+    def local_terms(step: tuple[jax.Array, Array]) -> Array:
+        rows, batch = present_rows(batching.gather(arrays.cells, step[1], no_shared_terms))
+        return bound(step[0], take_rows(params, tables, rows), batch)
 
-        def local_terms(step: tuple[jax.Array, Array]) -> Array:
-            rows, batch = present_rows(batching.gather(device_data, step[1], no_shared_terms))
-            return bound(step[0], take_rows(params, tables, rows), batch)
-
-        keys = jax.random.split(key, plan.n_batches + 1)
-        local = jax.lax.map(local_terms, (keys[1:], batching.arrange(cells, plan))).sum()
-        shared = bound(keys[0], params, batching.empty_batch(model_guide.n_genes, model_guide.n_perturbations))
-        return local / len(val_cells) + shared / n_train
-
-    return validate
+    keys = jax.random.split(key, plan.n_batches + 1)
+    local = jax.lax.map(local_terms, (keys[1:], batching.arrange(arrays.val, plan))).sum()
+    shared = bound(keys[0], params, batching.empty_batch(model_guide))
+    return local / n_val + shared / arrays.train.shape[0]

@@ -141,7 +141,7 @@ def shared_sites(model_guide: ModelGuide) -> frozenset[str]:
     found: set[str] = set()
 
     def look(key: jax.Array) -> Array:
-        trace, _ = traces(key, model_guide, {}, empty_batch(model_guide.n_genes, model_guide.n_perturbations))
+        trace, _ = traces(key, model_guide, {}, empty_batch(model_guide))
         kinds = ("sample", "deterministic")
         found.update(name for name, site in trace.items() if site["type"] in kinds and in_plate(site, PERTURBATIONS))
         return jnp.zeros(())
@@ -151,6 +151,6 @@ def shared_sites(model_guide: ModelGuide) -> frozenset[str]:
 
 
 def _parameter_sites(key: jax.Array, model_guide: ModelGuide) -> dict[str, Any]:
-    batch = empty_batch(model_guide.n_genes, model_guide.n_perturbations)
+    batch = empty_batch(model_guide)
     sites = {name: site for trace in traces(key, model_guide, {}, batch) for name, site in trace.items()}
     return {name: site for name, site in sites.items() if site["type"] == "param"}

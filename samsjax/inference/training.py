@@ -1,24 +1,29 @@
-"""Fitting: epochs of compiled steps with validation, early stopping and a guard against divergence between them."""
+"""Fitting: epochs of compiled steps with validation, early stopping and a guard against divergence between them.
+
+One loop serves one model and several. Several models of equal shapes, which differ in their keys and perhaps in their
+data, are members of one program (`vmap`): an accelerator that one small model leaves idle trains them side by side.
+"""
 
 import math
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jaxtyping import Array
 from tqdm.auto import tqdm
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
-from samsjax.inference.batching import to_device
+from samsjax.inference.batching import plan_batches
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import Epochs, make_epochs
+from samsjax.inference.epochs import Build, FitArrays, make_epochs
 from samsjax.inference.optimizer import learning_rate
-from samsjax.types import ModelGuide, Params
+from samsjax.types import Params
 
 DIVERGENCE_ADVICE = (
     "try a lower learning rate (halve --train.learning-rate), a smaller --train.clip-norm or a longer "
@@ -46,7 +51,9 @@ class FitResult:
     stopped: str
     """"budget", "early" (no better validation bound for `patience` epochs) or "diverged"."""
     compile_seconds: float
+    """Of all members of a program together; almost 0 for passes that an earlier fit compiled."""
     train_seconds: float
+    """Of all members of a program together."""
 
     @property
     def n_steps(self) -> int:
@@ -55,79 +62,210 @@ class FitResult:
 
 
 def fit_model(
-    key: jax.Array, model_guide: ModelGuide, data: PerturbationData, config: TrainConfig, *, progress: bool = True
+    key: jax.Array, build: Build, arrays: FitArrays, config: TrainConfig, *, progress: bool = True
 ) -> FitResult:
     """Climb the evidence lower bound on the training cells and keep the parameters best on the validation cells.
 
     A pure function of its arguments: the same key gives the same bits on the same machine.
 
+    Args:
+        key: decides the start, the order of cells and all draws.
+        build: makes the model for the data's statistics.
+        arrays: the data, see `epochs.fit_arrays`.
+        config: budget and optimiser.
+        progress: show a bar when standard error is a terminal.
+
     Raises:
-        InputError: no training cells, or training cells without any perturbation.
         DivergenceError: NaN or infinity in the first epoch.
     """
-    check_trainable(data)
-    init_key, order_key, val_key = jax.random.split(key, 3)
-    epochs = make_epochs(model_guide, data, config)
-    device_data = to_device(data)
+    (result,) = _fit_members(jax.random.split(key, 3), None, build, arrays, config, progress=progress)
+    if isinstance(result, DivergenceError):
+        raise result
+    return result
+
+
+def fit_models(
+    keys: Sequence[jax.Array],
+    build: Build,
+    arrays: Sequence[FitArrays],
+    config: TrainConfig,
+    *,
+    progress: bool = True,
+) -> list[FitResult | DivergenceError]:
+    """`fit_model` for several keys in one program, each member with its own data, all of equal shapes.
+
+    Draws are those of `fit_model`; sums are grouped otherwise, so parameters agree closely but not to the bit. Every
+    member stops by its own validation bound, and the program ends with the last of them. A member that diverges at
+    once is returned as its error, so that the others are kept.
+
+    Raises:
+        InputError: if the arrays of the members differ in shape.
+    """
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), member) for member in arrays]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InputError(
+            "fits in one program need data of equal shapes (cells of each split, genes, perturbations): fit these one "
+            "after the other"
+        )
+    shared = all(member is arrays[0] for member in arrays)
+    together = arrays[0] if shared else jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+    member_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(jnp.stack(list(keys)))
+    members = _Members(len(keys), None if shared else 0)
+    return _fit_members(member_keys, members, build, together, config, progress=progress)
+
+
+class _Members(NamedTuple):
+    """How many models one program trains, and along which axis of the arrays their data lie (None: shared)."""
+
+    n: int
+    data_axis: int | None
+
+
+class _Passes(NamedTuple):
+    """Compiled functions of a fit; with members, keys, states and results have a leading axis."""
+
+    init: Callable[..., Any]
+    train: Callable[..., Any]
+    params: Callable[..., Params]
+    validate: Callable[..., Any]
+
+
+@lru_cache(maxsize=32)
+def _compiled(build: Build, config: TrainConfig, members: _Members | None, shapes: FitArrays) -> _Passes:
+    """The passes of every fit with these settings and shapes; compiled once per process."""
+    epochs = make_epochs(build, config)
+    keys: tuple[int, ...] = ()
+    if members is not None:
+        axis = members.data_axis
+        epochs = epochs._replace(
+            init=jax.vmap(epochs.init, in_axes=(0, axis)),
+            train=jax.vmap(epochs.train, in_axes=(0, 0, axis)),
+            params=jax.vmap(epochs.params, in_axes=(0, axis)),
+            validate=jax.vmap(epochs.validate, in_axes=(0, 0, axis)),
+        )
+        keys = (members.n,)
+    key = jax.eval_shape(lambda: jnp.broadcast_to(jax.random.key(0), keys))
+    state = jax.eval_shape(epochs.init, key, shapes)
+    params = jax.eval_shape(epochs.params, state, shapes)
+    return _Passes(
+        jax.jit(epochs.init).lower(key, shapes).compile(),
+        jax.jit(epochs.train).lower(key, state, shapes).compile(),
+        jax.jit(epochs.params).lower(state, shapes).compile(),
+        jax.jit(epochs.validate).lower(key, params, shapes).compile(),
+    )
+
+
+def _fit_members(
+    keys: jax.Array, members: _Members | None, build: Build, arrays: FitArrays, config: TrainConfig, *, progress: bool
+) -> list[FitResult | DivergenceError]:
+    """Fit one model (`members` None) or several; `keys` are three, each with an axis for members if there are any."""
     start = time.perf_counter()
-    state = jax.jit(epochs.init)(init_key)
-    train = jax.jit(epochs.train).lower(order_key, state, device_data).compile()
-    validate = jax.jit(epochs.validate).lower(val_key, epochs.params(state), device_data).compile()
+    passes = _compiled(build, config, members, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays))
     compile_seconds = time.perf_counter() - start
+    init_key, order_key, val_key = keys
+    fold = jax.random.fold_in if members is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))
 
-    def run_epoch(epoch: int, state: Any) -> tuple[Any, float, float]:
-        state, losses = train(jax.random.fold_in(order_key, epoch), state, device_data)
+    def run_epoch(epoch: int, state: Any) -> Epoch:
+        state, losses = passes.train(fold(order_key, epoch), state, arrays)
+        params = passes.params(state, arrays)
         # One validation key for all epochs: differences between epochs are not sampling noise.
-        val_elbo = validate(val_key, epochs.params(state), device_data)
-        return state, -float(losses.mean()), float(val_elbo)
+        val_elbo = passes.validate(val_key, params, arrays)
+        return Epoch(state, params, -losses.mean(axis=-1), val_elbo)
 
+    n_train, has_validation = arrays.train.shape[-1], arrays.val.shape[-1] > 0
+    n_batches = plan_batches(n_train, config.batch_size).n_batches
     start = time.perf_counter()
-    params, history, best_epoch, stopped = _climb(run_epoch, epochs, state, data, config, progress=progress)
-    return FitResult(params, history, best_epoch, stopped, compile_seconds, time.perf_counter() - start)
+    ways = [_Way(config, has_validation) for _ in range(1 if members is None else members.n)]
+    _climb(run_epoch, passes.init(init_key, arrays), ways, config, n_batches, progress=progress)
+    train_seconds = time.perf_counter() - start
+    return [way.result(compile_seconds, train_seconds) for way in ways]
+
+
+class Epoch(NamedTuple):
+    """What a pass over the data gave. With several members every array has a leading axis for them."""
+
+    state: Any
+    params: Params
+    train_objective: Array
+    """Mean over the steps, nats per cell."""
+    val_elbo: Array
+    """Nats per cell; NaN without validation cells."""
+
+    def of_member(self, place: int) -> "Epoch":
+        """What one member found; the whole if there is only one and hence no axis."""
+        found = self._replace(state=None)
+        return found if jnp.ndim(self.val_elbo) == 0 else jax.tree.map(lambda leaf: leaf[place], found)
+
+
+@dataclass
+class _Way:
+    """How far one member has come: its history, and the best parameters so far."""
+
+    config: TrainConfig
+    has_validation: bool
+    params: Params = field(default_factory=dict)
+    bound: float = -math.inf
+    best_epoch: int = 0
+    stopped: str | None = None
+    """None while it climbs."""
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, epoch: int, result: Epoch, times: dict[str, float]) -> None:
+        """Take note of an epoch; stop if it diverged, or if there was no better bound for `patience` epochs."""
+        train_objective, val_elbo = float(result.train_objective), float(result.val_elbo)
+        if not _usable(train_objective, val_elbo, result.params, has_validation=self.has_validation):
+            self.stopped = "diverged"
+            if self.best_epoch:
+                _warn_of_divergence(epoch, self.best_epoch)
+            return
+        bounds = {"train_objective": train_objective, "val_elbo": val_elbo}
+        self.history.append({"epoch": epoch, "step": times["step"], **bounds, **times})
+        if not self.has_validation or val_elbo > self.bound:
+            self.params, self.bound, self.best_epoch = result.params, val_elbo, epoch
+        if self.has_validation and self.config.patience is not None and epoch - self.best_epoch >= self.config.patience:
+            self.stopped = "early"
+
+    def result(self, compile_seconds: float, train_seconds: float) -> FitResult | DivergenceError:
+        """What was found, or the error that nothing was."""
+        if not self.history:
+            return DivergenceError(f"training diverged in epoch 1, before any usable parameters: {DIVERGENCE_ADVICE}")
+        stopped = self.stopped or "budget"
+        return FitResult(self.params, tuple(self.history), self.best_epoch, stopped, compile_seconds, train_seconds)
 
 
 def _climb(
-    run_epoch: Callable[[int, Any], tuple[Any, float, float]],
-    epochs: Epochs,
+    run_epoch: Callable[[int, Any], Epoch],
     state: Any,
-    data: PerturbationData,
+    ways: Sequence[_Way],
     config: TrainConfig,
+    n_batches: int,
     *,
     progress: bool,
-) -> tuple[Params, tuple[dict[str, float], ...], int, str]:
-    """The loop over epochs on the host. Returns (best params, history, best epoch, why it stopped)."""
-    n_epochs = math.ceil(config.n_steps / epochs.plan.n_batches)
-    has_validation = len(data.cells("val")) > 0
+) -> None:
+    """The loop over epochs on the host; every way takes note of its part until it stops."""
     schedule = learning_rate(config)
-    best_params, best_bound, best_epoch, stopped = epochs.params(state), -np.inf, 0, "budget"
-    history: list[dict[str, float]] = []
     start = time.perf_counter()
-    bar = tqdm(range(1, n_epochs + 1), desc="fit", unit="epoch", disable=None if progress else True)
+    bar = tqdm(
+        range(1, math.ceil(config.n_steps / n_batches) + 1),
+        desc="fit",
+        unit="epoch",
+        disable=None if progress else True,
+    )
     for epoch in bar:
-        state, train_objective, val_elbo = run_epoch(epoch, state)
-        params = epochs.params(state)
-        if not _usable(train_objective, val_elbo, params, has_validation=has_validation):
-            _report_divergence(epoch, best_epoch)
-            stopped = "diverged"
+        result = run_epoch(epoch, state)
+        state, step = result.state, epoch * n_batches
+        times = {
+            "step": step,
+            "learning_rate": float(schedule(step - 1)),
+            "seconds": time.perf_counter() - start,
+        }
+        for place, way in enumerate(ways):
+            if way.stopped is None:
+                way.add(epoch, result.of_member(place), times)
+        train, val = (float(jnp.mean(bound)) for bound in (result.train_objective, result.val_elbo))
+        bar.set_postfix(train=f"{train:.2f}", val=f"{val:.2f}", refresh=False)
+        if all(way.stopped for way in ways):
             break
-        step = epoch * epochs.plan.n_batches
-        history.append(
-            {
-                "epoch": epoch,
-                "step": step,
-                "train_objective": train_objective,
-                "val_elbo": val_elbo,
-                "learning_rate": float(schedule(step - 1)),
-                "seconds": time.perf_counter() - start,
-            }
-        )
-        bar.set_postfix(train=f"{train_objective:.2f}", val=f"{val_elbo:.2f}", refresh=False)
-        if not has_validation or val_elbo > best_bound:
-            best_params, best_bound, best_epoch = params, val_elbo, epoch
-        if has_validation and config.patience is not None and epoch - best_epoch >= config.patience:
-            stopped = "early"
-            break
-    return best_params, tuple(history), best_epoch, stopped
 
 
 def _usable(train_objective: float, val_elbo: float, params: Params, *, has_validation: bool) -> bool:
@@ -135,14 +273,12 @@ def _usable(train_objective: float, val_elbo: float, params: Params, *, has_vali
     return finite and math.isfinite(train_objective) and (math.isfinite(val_elbo) or not has_validation)
 
 
-def _report_divergence(epoch: int, best_epoch: int) -> None:
-    if best_epoch == 0:
-        raise DivergenceError(f"training diverged in epoch {epoch}, before any usable parameters: {DIVERGENCE_ADVICE}")
+def _warn_of_divergence(epoch: int, best_epoch: int) -> None:
     warnings.warn(
         f"training diverged in epoch {epoch}; parameters of epoch {best_epoch} were kept. To go further, "
         f"{DIVERGENCE_ADVICE}.",
         DivergenceWarning,
-        stacklevel=4,
+        stacklevel=6,
     )
 
 

@@ -9,6 +9,9 @@ decoder's input at site "z" (`parts` has pieces for all of it). Effects on laten
 fitting, bounds, treatment effects, saving and the command line pick the model up from there.
 """
 
+from collections.abc import Callable
+from functools import lru_cache, partial
+
 from samsjax.errors import check_choice
 from samsjax.models import conditional_vae, cpa_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
 from samsjax.models.base import DataStatistics, ModelConfig, ModelEntry
@@ -38,6 +41,12 @@ def build_model(config: ModelConfig, statistics: DataStatistics) -> ModelGuide:
     return MODELS[model_name(config)].build(config, statistics)
 
 
+@lru_cache
+def builder(config: ModelConfig) -> Callable[[DataStatistics], ModelGuide]:
+    """`build_model` of this configuration; the same function for equal configurations."""
+    return partial(build_model, config)
+
+
 def config_class(name: str) -> type:
     """The configuration class of a model.
 
@@ -58,6 +67,7 @@ __all__ = [
     "SAMSVAEConfig",
     "SVAEPlusConfig",
     "build_model",
+    "builder",
     "config_class",
     "model_name",
 ]

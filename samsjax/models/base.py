@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from samsjax.errors import InputError, check_choice
+from samsjax.errors import InputError, check_choice, listing
 from samsjax.likelihoods import LIKELIHOODS
 from samsjax.normalization import NORMALIZATIONS, GeneStatistics
 from samsjax.types import ModelGuide
@@ -18,6 +18,13 @@ class DataStatistics(NamedTuple):
     n_genes: int
     n_perturbations: int
     genes: GeneStatistics
+    n_levels: int = 0
+    """Levels of all covariates the model sees."""
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(n_genes, n_perturbations, n_levels), the sizes of a `ModelGuide`."""
+        return self.n_genes, self.n_perturbations, self.n_levels
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class ModelConfig:
     """Distribution of a gene given the latent state; library_nb for UMI counts."""
     normalization: Literal["log_standardize", "standardize", "none"] = "log_standardize"
     """What the encoder sees: standardised log(1 + counts), standardised counts, or the raw values."""
+    covariates: tuple[str, ...] = ()
+    """Categorical covariates that encoder and decoder see, such as batch; among --data.covariate-keys."""
 
     composes: ClassVar[bool] = True
     """Whether a cell may carry several perturbations."""
@@ -42,6 +51,10 @@ class ModelConfig:
         check_sizes(n_latent=self.n_latent, n_hidden=self.n_hidden, n_layers=self.n_layers)
         check_choice("likelihood", self.likelihood, list(LIKELIHOODS))
         check_choice("normalization", self.normalization, NORMALIZATIONS)
+        names = (self.covariates,) if isinstance(self.covariates, str) else tuple(self.covariates)
+        object.__setattr__(self, "covariates", names)
+        if len(set(names)) < len(names):
+            raise InputError(f"covariates are named twice: {listing(names)}")
 
 
 def check_composition(config: ModelConfig, dosage: np.ndarray) -> None:

@@ -38,13 +38,13 @@ def build(config: ConditionalVAEConfig, statistics: DataStatistics) -> ModelGuid
         return offset(kernel, batch)
 
     def model(batch: Batch) -> None:
-        term = dosage_term("decoder_dosage", config.n_latent, batch)
+        term = dosage_term("decoder_dosage", config.n_latent + statistics.n_levels, batch)
         with cells(batch):
             z = standard_normal("z", batch.dosage.shape[0], config.n_latent)
             observe_genes(config, statistics, z, batch, term)
 
     def guide(batch: Batch) -> None:
-        term = dosage_term("encoder_dosage", statistics.n_genes, batch)
+        term = dosage_term("encoder_dosage", statistics.n_genes + statistics.n_levels, batch)
         encode_cells("z", config, statistics, batch, dosage_term=term)
 
-    return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
+    return ModelGuide(model, guide, *statistics.sizes)

@@ -52,4 +52,4 @@ def build(config: CPAVAEConfig, statistics: DataStatistics) -> ModelGuide:
             effect = numpyro.sample("E", mean_field_embedding(config, statistics, batch))
         encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
 
-    return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
+    return ModelGuide(model, guide, *statistics.sizes)

@@ -50,6 +50,11 @@ def observed(batch: Batch) -> Float[Array, "cell gene"]:
     return batch.x
 
 
+def covariates(batch: Batch) -> tuple[Float[Array, "cell level"], ...]:
+    """The batch's covariates as further inputs of a network: one or none."""
+    return () if batch.covariates is None else (batch.covariates,)
+
+
 def standard_normal(name: str, n_rows: int, n_columns: int, scale: float = 1.0) -> Float[Array, "row column"]:
     """Sample independent zero-mean Gaussians inside the current plate."""
     return numpyro.sample(name, dist.Normal(jnp.zeros((n_rows, n_columns)), scale).to_event(1))
@@ -60,13 +65,14 @@ def observe_genes(
 ) -> None:
     """Decode the cells' latent states and observe (or draw) their genes at site "x"; inside the plate of cells.
 
-    `dosage_term` (cell, hidden) is what the dosages add before the decoder's first activation, for models that decode
-    them directly.
+    The decoder sees the batch's covariates, if it has any. `dosage_term` (cell, hidden) is what the dosages add before
+    the decoder's first activation, for models that decode them directly.
     """
     n_added = 0 if dosage_term is None else statistics.n_perturbations
     decoder = Decoder(config.likelihood, statistics.n_genes, config.n_layers, config.n_hidden, n_added)
-    inputs = (z, batch.library_size, dosage_term)
-    numpyro.sample("x", flax_module("decoder", decoder, *inputs)(*inputs), obs=batch.x)
+    inputs = (z, batch.library_size, *covariates(batch))
+    network = flax_module("decoder", decoder, *inputs, added=dosage_term)
+    numpyro.sample("x", network(*inputs, added=dosage_term), obs=batch.x)
 
 
 def additive_cells(
@@ -87,8 +93,8 @@ def encode_cells(
     *more: Float[Array, "cell _"],
     dosage_term: Array | None = None,
 ) -> None:
-    """Sample the local site `name` from the encoder of the normalised expression and `more` inputs."""
-    inputs = (normalize(observed(batch), statistics.genes, config.normalization), *more)
+    """Sample the local site `name` from the encoder of normalised expression, `more` inputs, and covariates if any."""
+    inputs = (normalize(observed(batch), statistics.genes, config.normalization), *more, *covariates(batch))
     n_added = 0 if dosage_term is None else statistics.n_perturbations
     module = GaussianNetwork(config.n_latent, config.n_layers, config.n_hidden, n_added)
     with cells(batch):

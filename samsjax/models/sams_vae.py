@@ -86,4 +86,4 @@ def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
             embedding = numpyro.sample("E", posterior)
         encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
 
-    return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
+    return ModelGuide(model, guide, *statistics.sizes)

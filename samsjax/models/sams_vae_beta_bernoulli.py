@@ -91,7 +91,7 @@ def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> Mod
             embedding = numpyro.sample("E", posterior)
         encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
 
-    return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
+    return ModelGuide(model, guide, *statistics.sizes)
 
 
 def _mask_logits(

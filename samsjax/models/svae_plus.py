@@ -76,4 +76,4 @@ def build(config: SVAEPlusConfig, statistics: DataStatistics) -> ModelGuide:
             numpyro.sample("mask", StraightThroughBernoulli(logits).to_event(1))
         encode_cells("z", config, statistics, batch)
 
-    return ModelGuide(model, guide, statistics.n_genes, statistics.n_perturbations)
+    return ModelGuide(model, guide, *statistics.sizes)

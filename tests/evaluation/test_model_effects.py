@@ -40,10 +40,12 @@ def linear():
     data = small.gaussian_data(np.zeros((8, 3)), np.arange(8) % 3, np.ones(8), np.full(8, "train"))
     fitted = Fitted(
         config=small.MODEL,
-        vocabulary=Vocabulary(("a", "b", "c"), ("P0", "P1", "P2"), "control", "+", "ones", 1.0),
+        vocabulary=Vocabulary(("a", "b", "c"), ("P0", "P1", "P2"), "control", "+", "ones", 1.0, {}),
         statistics=statistics_of(data, "none"),
         library_sizes=np.ones(4, np.float32),
         n_training_cells=np.array([3, 3, 2], np.int32),
+        covariate_codes=np.zeros((1, 0), np.int32),
+        covariate_shares=np.ones(1, np.float32),
         params={},
     )
     fitted.__dict__["model_guide"] = ModelGuide(model, guide, 3, 3)  # in place of the cached property

@@ -10,12 +10,11 @@ import samsjax
 from samsjax.errors import InputError
 from samsjax.inference import epochs as epochs_module
 from samsjax.inference import training
-from samsjax.inference.batching import BatchPlan, to_device
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import Epochs, make_epochs
+from samsjax.inference.epochs import fit_arrays, make_epochs
 from samsjax.inference.fitted import statistics_of
 from samsjax.inference.training import DivergenceError, DivergenceWarning
-from samsjax.models import SAMSVAEConfig, build_model
+from samsjax.models import SAMSVAEConfig, builder
 from tests import small
 
 
@@ -27,6 +26,10 @@ def data():
 @pytest.fixture(scope="module")
 def fitted(data):
     return samsjax.fit(data, small.MODEL, small.TRAIN, seed=3)
+
+
+def arrays_of(data, config):
+    return fit_arrays(data, statistics_of(data, "log_standardize").genes, config)
 
 
 def same_bits(a, b):
@@ -62,27 +65,25 @@ def test_a_second_epoch_does_not_retrace(data, monkeypatch):
         return gather(*args)
 
     monkeypatch.setattr(epochs_module.batching, "gather", counting)
-    model_guide = build_model(small.MODEL, statistics_of(data, "log_standardize"))
-    epochs = make_epochs(model_guide, data, small.TRAIN)
-    train, device_data = jax.jit(epochs.train), to_device(data)
-    state = jax.jit(epochs.init)(jax.random.key(0))
-    state, _ = train(jax.random.key(1), state, device_data)
+    epochs = make_epochs(builder(small.MODEL), small.TRAIN)
+    train, arrays = jax.jit(epochs.train), arrays_of(data, small.TRAIN)
+    state = jax.jit(epochs.init)(jax.random.key(0), arrays)
+    state, _ = train(jax.random.key(1), state, arrays)
     n_traced = len(traced)
     assert n_traced >= 1
-    state, _ = train(jax.random.key(2), state, device_data)
-    train(jax.random.key(3), state, device_data)
+    state, _ = train(jax.random.key(2), state, arrays)
+    train(jax.random.key(3), state, arrays)
     assert len(traced) == n_traced
 
 
 def test_analytic_and_sampled_objectives_agree_on_average(data):
     """The same parameters have the same expected bound under both objectives."""
-    model_guide = build_model(small.MODEL, statistics_of(data, "log_standardize"))
     bounds = {}
     for objective in ("analytic_kl", "sampled_kl"):
         config = TrainConfig(n_steps=1, batch_size=64, objective=objective, n_particles=50)
-        epochs = make_epochs(model_guide, data, config)
-        params = epochs.params(jax.jit(epochs.init)(jax.random.key(0)))
-        draws = [jax.jit(epochs.validate)(jax.random.key(i), params, to_device(data)) for i in range(4)]
+        epochs, arrays = make_epochs(builder(small.MODEL), config), arrays_of(data, config)
+        params = epochs.params(jax.jit(epochs.init)(jax.random.key(0), arrays), arrays)
+        draws = [jax.jit(epochs.validate)(jax.random.key(i), params, arrays) for i in range(4)]
         bounds[objective] = (np.mean(draws), np.std(draws))
     difference = bounds["analytic_kl"][0] - bounds["sampled_kl"][0]
     assert abs(difference) < 4 * (bounds["analytic_kl"][1] + bounds["sampled_kl"][1]) / 2 + 0.05
@@ -120,31 +121,46 @@ def test_more_perturbations_than_slots_trains_too():
     assert bounds[-1] > bounds[0] + 5
 
 
-def climb(data, bounds, **options):
-    """Run the loop on a script: epoch e yields the e-th validation bound and parameters {"p": e}."""
+def climb(*bounds, **options):
+    """Run the loop on a script, one list of bounds per member: epoch e yields the e-th and parameters {"p": e}."""
 
     def run_epoch(epoch, state):
-        return epoch, bounds[epoch - 1], bounds[epoch - 1]
+        values = jnp.array([script[epoch - 1] for script in bounds])
+        value = values if len(bounds) > 1 else values[0]
+        return training.Epoch(epoch, {"p": jnp.full_like(value, epoch)}, value, value)
 
-    def unused(*args):
-        raise AssertionError("the loop calls only run_epoch and params")
-
-    script = Epochs(unused, unused, lambda state: {"p": jnp.asarray(float(state))}, unused, BatchPlan(1, 10))
-    config = TrainConfig(n_steps=len(bounds), **options)
-    return training._climb(run_epoch, script, 0, data, config, progress=False)
-
-
-def test_early_stopping_keeps_the_best_parameters(data):
-    params, history, best_epoch, stopped = climb(data, [-5.0, -3.0, -4.0, -3.5, -3.2, -1.0], patience=3)
-    assert (best_epoch, stopped, len(history)) == (2, "early", 5)
-    assert params["p"] == 2.0
+    config = TrainConfig(n_steps=len(bounds[0]), **options)
+    ways = [training._Way(config, has_validation=True) for _ in bounds]
+    training._climb(run_epoch, 0, ways, config, 1, progress=False)
+    return [way.result(0.0, 0.0) for way in ways]
 
 
-def test_divergence_stops_with_the_epoch_and_keeps_the_last_good_parameters(data):
+EARLY = [-5.0, -3.0, -4.0, -3.5, -3.2, -1.0]
+DIVERGING = [-5.0, -3.0, float("nan"), -1.0, -1.0, -1.0]
+
+
+def test_early_stopping_keeps_the_best_parameters():
+    (result,) = climb(EARLY, patience=3)
+    assert (result.best_epoch, result.stopped, len(result.history)) == (2, "early", 5)
+    assert result.params["p"] == 2.0
+
+
+def test_divergence_stops_with_the_epoch_and_keeps_the_last_good_parameters():
     with pytest.warns(DivergenceWarning, match=r"epoch 3; parameters of epoch 2.*learning rate"):
-        params, history, best_epoch, stopped = climb(data, [-5.0, -3.0, float("nan"), -1.0])
-    assert (best_epoch, stopped, len(history)) == (2, "diverged", 2)
-    assert params["p"] == 2.0
+        (result,) = climb(DIVERGING)
+    assert (result.best_epoch, result.stopped, len(result.history)) == (2, "diverged", 2)
+    assert result.params["p"] == 2.0
+
+
+def test_members_of_one_program_stop_one_by_one():
+    with pytest.warns(DivergenceWarning, match="epoch 3"):
+        early, diverging, budget, at_once = climb(
+            EARLY, DIVERGING, [-6.0, -5.0, -4.0, -3.0, -2.0, -1.0], [float("nan")] * 6, patience=3
+        )
+    assert (early.best_epoch, early.stopped, len(early.history)) == (2, "early", 5)
+    assert (diverging.best_epoch, diverging.stopped, len(diverging.history)) == (2, "diverged", 2)
+    assert (budget.best_epoch, budget.stopped, float(budget.params["p"])) == (6, "budget", 6.0)
+    assert isinstance(at_once, DivergenceError)
 
 
 def test_divergence_at_once_is_an_error_that_says_what_to_try(data):

@@ -12,6 +12,7 @@ from numpyro import infer
 from samsjax.effects import cells
 from samsjax.inference.batching import gather, to_device
 from samsjax.inference.config import TrainConfig
+from samsjax.inference.epochs import fit_arrays
 from samsjax.inference.fitted import statistics_of
 from samsjax.inference.log_weights import (
     draw_shared,
@@ -172,7 +173,8 @@ def test_bound_equals_evidence_when_the_guide_is_the_posterior(conjugate_data, n
 
 def test_fitting_the_conjugate_case_finds_the_posterior(conjugate_data):
     config = TrainConfig(n_steps=900, batch_size=100, learning_rate=2e-2, n_particles=4, patience=None)
-    result = fit_model(jax.random.key(0), conjugate(exact=False), conjugate_data, config, progress=False)
+    arrays = fit_arrays(conjugate_data, statistics_of(conjugate_data, "none").genes, config)
+    result = fit_model(jax.random.key(0), lambda statistics: conjugate(exact=False), arrays, config, progress=False)
     assert_allclose(result.params["slope"], 2 / 6, atol=0.02)
     assert_allclose(np.exp(2 * result.params["log_scale"]), 2 / 3, atol=0.03)
     best = max(row["val_elbo"] for row in result.history)
