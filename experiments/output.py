@@ -45,14 +45,14 @@ def check_folder(path: Path, *, overwrite: bool, inputs: Sequence[Path | None] =
             raise InputError(f"{path} holds {used}, which is to be read, and will not be overwritten")
 
 
-def check_file(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output file that exists or is not named .h5ad, or a place that cannot be written.
+def check_file(path: Path, *, overwrite: bool, suffix: str = ".h5ad") -> None:
+    """Refuse an output file that exists or is not named with `suffix`, or a place that cannot be written.
 
     Raises:
         InputError: saying which.
     """
-    if path.suffix != ".h5ad":
-        raise InputError(f"--out {path} must end in .h5ad")
+    if path.suffix != suffix:
+        raise InputError(f"--out {path} must end in {suffix}")
     _check_output(path, overwrite=overwrite)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
@@ -87,9 +87,9 @@ def output_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def output_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def output_file(path: Path, *, overwrite: bool, suffix: str = ".h5ad") -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block succeeds and vanishes when it fails."""
-    check_file(path, overwrite=overwrite)
+    check_file(path, overwrite=overwrite, suffix=suffix)
     with _staging_beside(path) as staging:
         yield staging / path.name
         (staging / path.name).replace(path)

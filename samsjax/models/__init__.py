@@ -2,11 +2,13 @@
 
 To add a model: write `samsjax/models/my_model.py` with a docstring (the generative story, the guide, the source and
 what differs from it), a frozen config dataclass that extends `base.ModelConfig` and validates itself in
-`__post_init__`, and a `build(config, statistics) -> ModelGuide` returning two NumPyro programs over a `Batch`. Put
-local sites in `effects.cells`, shared ones in `effects.perturbations`, observe the genes at site "x" and record the
-decoder's input at site "z" (`parts` has pieces for all of it). Effects on latents are read from the shared sites
-"mask" and "E". Write for one particle. Then add one line to `MODELS` and one to `VARIANTS` of the contract test:
-fitting, bounds, treatment effects, saving and the command line pick the model up from there.
+`__post_init__`, and a `build(config, statistics)` that returns `ModelGuide(model, guide, *statistics.sizes)`: two
+NumPyro programs over a `Batch`, and the sizes to run them without data. Put local sites in `effects.cells`, shared ones
+in `effects.perturbations`, observe the genes at site "x" and record the decoder's input at site "z" (`parts` has pieces
+for all of it; its networks see the covariates). Effects on latents are read from the shared sites "mask" and "E". Write
+for one particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list of
+independent models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the model
+up from there.
 """
 
 from collections.abc import Callable
