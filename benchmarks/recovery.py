@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import table
 from samsjax.data import PerturbationData, SimulationConfig, Truth, simulate
 from samsjax.evaluation import EffectsConfig, EvaluationConfig, evaluate
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fitted import fit
 from samsjax.models import SAMSVAEConfig
+from samsjax.reporting import markdown_table
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def measure(command: RecoveryBenchmark) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for config, n_particles, n_steps in settings:
         rows.append(_row(data, truth, command.seed, config, n_particles, n_steps))
-        lines = table(rows).splitlines()
+        lines = markdown_table(rows).splitlines()
         print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
     return rows
 

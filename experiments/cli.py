@@ -14,33 +14,34 @@ Command = TypeVar("Command")
 
 
 def parse(command: Any, argv: Sequence[str], *, program: str, description: str, default: Any = None) -> Any:
-    """Flags of the dataclass `command`; stops with status 2 and the nearest names on an unknown one."""
+    """Flags of the dataclass `command`, the last one where a flag is repeated (`--x` and `--no-x` are one flag).
+
+    Stops with status 2 and the nearest names on an unknown flag.
+    """
     options = {} if default is None else {"default": default}
     return tyro.cli(command, args=list(argv), prog=program, description=description, **options)
 
 
 def take_flag(argv: Sequence[str], flag: str, default: str | None) -> tuple[str | None, list[str]]:
-    """The value of one flag and the other arguments, for flags that decide which others exist.
+    """The value of one flag, the last if it is repeated, and the other arguments: for flags that decide which exist.
 
     Raises:
-        InputError: if the flag is given twice or without a value.
+        InputError: if the flag is given without a value.
     """
-    values, rest, position = [], [], 0
+    value, rest, position = default, [], 0
     while position < len(argv):
         token = argv[position]
         if token == flag:
             if position + 1 >= len(argv) or argv[position + 1].startswith("--"):
                 raise InputError(f"{flag} needs a value")
-            values.append(argv[position + 1])
+            value = argv[position + 1]
             position += 1
         elif token.startswith(f"{flag}="):
-            values.append(token[len(flag) + 1 :])
+            value = token[len(flag) + 1 :]
         else:
             rest.append(token)
         position += 1
-    if len(values) > 1:
-        raise InputError(f"{flag} is given {len(values)} times: {', '.join(values)}")
-    return (values[0] if values else default), rest
+    return value, rest
 
 
 def check_seed(seed: int) -> None:

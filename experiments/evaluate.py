@@ -2,9 +2,10 @@
 
     python -m experiments.evaluate --run runs/screen --data.path other.h5ad --out runs/screen-on-other
 
-Genes are matched by name and perturbations by label; how to read the file defaults to how the run read its own. All
-cells count as test cells unless --data.split says otherwise. Writes the same files as experiments.fit, without history
-and model. Cells the model was trained on make scores look better than they are: a warning counts them by name.
+Genes are matched by name and perturbations by label; how to read the file, and as which study, defaults to how the run
+read its own. All cells count as test cells unless --data.split says otherwise. Writes the same files as
+experiments.fit, without history and model. Cells the model was trained on make scores look better than they are: a
+warning counts them by name.
 """
 
 import time
@@ -15,14 +16,16 @@ from pathlib import Path
 
 from experiments import output
 from experiments.cli import check_seed, parse, run, say, take_flag
-from experiments.fit import describe, write_results
+from experiments.fit import describe, read_cells, write_results
 from experiments.stored import data_settings, load_run
 from samsjax import reporting
-from samsjax.data import DataConfig, PerturbationData, read_h5ad
+from samsjax.data import DataConfig, PerturbationData
 from samsjax.data.expression import obs_column
 from samsjax.data.files import opened
+from samsjax.data.studies import study_of
 from samsjax.errors import InputError
 from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
+from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.fitted import Fitted
 from samsjax.likelihoods import models_counts
 
@@ -53,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
     command = parse(_command_with(settings), argv, program="python -m experiments.evaluate", description=__doc__ or "")
     output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.run, command.data.path])
     fitted = load_run(command.run)
+    check_scale(command.evaluation.effects, fitted.config.likelihood)
     data = read_for(fitted, command.data)
     _warn_of_training_cells(command.run, data)
     say(describe(data))
@@ -61,7 +65,9 @@ def main(argv: Sequence[str]) -> None:
         scores = evaluate(fitted, data, command.evaluation, seed=command.seed)
         metrics = scores.metrics | {"time/evaluate_s": time.perf_counter() - start}
         metrics["memory/peak_gb"] = output.peak_memory_gb()
-        output.write_json(folder / output.CONFIG, command)
+        found = study_of(command.data)
+        settings_read = {"study": None if found is None else found.name, **output.plain(command)}
+        output.write_json(folder / output.CONFIG, settings_read)
         output.write_json(folder / "environment.json", output.environment())
         write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         output.write_json(folder / "metrics.json", metrics)
@@ -74,7 +80,7 @@ def _command_with(settings: DataConfig) -> type:
 
     @dataclass(frozen=True, kw_only=True)
     class Command(EvaluateCommand):
-        data: DataConfig = field(default_factory=lambda: settings)
+        data: type(settings) = field(default_factory=lambda: settings)  # type: ignore[valid-type]
 
     return Command
 
@@ -94,7 +100,7 @@ def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
             f"library sizes from {source!r}, but the model was trained with {vocabulary.library_size_source!r}; "
             "totals of another kind are not on its scale (--data.library-size-key)"
         )
-    return read_h5ad(
+    return read_cells(
         config,
         counts=counts,
         exposure_scale=vocabulary.exposure_scale if counts else None,

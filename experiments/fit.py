@@ -1,18 +1,31 @@
-"""Fit a model to a perturbation screen, score it, and save everything.
+r"""Fit a model to a perturbation screen, score it, and save everything.
 
-    python -m experiments.fit --out runs/simulation                      the built-in simulated screen
+The built-in simulated screen, and your own raw counts:
+
+    python -m experiments.fit --out runs/simulation
     python -m experiments.fit --data.path screen.h5ad --data.perturbation-key perturbation \
-        --data.control control --out runs/screen                         your own raw counts
+        --data.control control --out runs/screen
+
+A published screen, read by the rules of its paper, from a file you have or one to download into a folder:
+
+    python -m experiments.fit --study norman --data.path norman.h5ad --out runs/norman
+    python -m experiments.fit --study norman --fetch data --out runs/norman
+
+The simulations of papers, "svae_plus" of counts and "sams" of continuous values, which need three flags more:
+
+    python -m experiments.fit --simulation svae_plus --out runs/svae_plus
+    python -m experiments.fit --simulation sams --model.likelihood normal --model.normalization standardize \
+        --evaluation.effects.transform counts --out runs/sams
 
 Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), effects.csv (perturbation x
 latent: inclusion probability, effect mean and sd), ate.h5ad (treatments x genes: model, standard error, data),
-latents.h5ad (cells x latents, and the split), model/ (the fitted model), environment.json (versions); for the built-in
-data also simulation.h5ad (counts and truth).
+latents.h5ad (cells x latents, and the split), model/ (the fitted model), environment.json (versions); for simulations
+also simulation.h5ad (values and truth). Where a flag is repeated, the last one counts.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,24 +35,31 @@ import numpy as np
 from experiments import output
 from experiments.cli import check_seed, parse, run, say, take_flag
 from samsjax import reporting
-from samsjax.data import DataConfig, PerturbationData, SimulationConfig, Truth, read_h5ad, simulate
-from samsjax.errors import InputError
+from samsjax.data import DataConfig, PerturbationData, Truth, read_h5ad
+from samsjax.data.simulations import SIMULATIONS, simulation, simulation_name
+from samsjax.data.studies import STUDIES, Study, fetch, study, study_of
+from samsjax.errors import InputError, listing
 from samsjax.evaluation.bounds import posterior_latents
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
+from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.checkpoint import save
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fitted import Fitted, fit
 from samsjax.likelihoods import models_counts
-from samsjax.models import MODELS, config_class
+from samsjax.models import MODELS, config_class, model_name
 
+PROGRAM = "python -m experiments.fit"
 DEFAULT_MODEL = "sams_vae"
+DEFAULT_SIMULATION = "screen"
 LATENT_PARTICLES = 16
+DataSettings = TypeVar("DataSettings", bound=DataConfig)
+SimulationSettings = TypeVar("SimulationSettings")
 ModelSettings = TypeVar("ModelSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitCommand(Generic[ModelSettings]):
-    """All settings of a fit."""
+class FitCommand(Generic[DataSettings, SimulationSettings, ModelSettings]):
+    """All settings of a fit. Types of `data`, `simulation` and `model` say which study, simulation and model."""
 
     out: Path
     """Folder for the results; must not exist."""
@@ -47,8 +67,10 @@ class FitCommand(Generic[ModelSettings]):
     """Replace the results of an earlier run in that folder."""
     seed: int = 0
     """Decides the simulation, the start, the order and all draws; the same seed gives the same result."""
-    data: DataConfig = field(default_factory=DataConfig)
-    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    fetch: Path | None = None
+    """Folder to download the study's file into, when it is not there yet; used as data.path."""
+    data: DataSettings
+    simulation: SimulationSettings
     model: ModelSettings
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -59,32 +81,130 @@ class FitCommand(Generic[ModelSettings]):
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags, then do everything; results appear in the output folder only when all is done."""
-    name, rest = take_flag(argv, "--model", DEFAULT_MODEL)
-    settings = config_class(str(name))
-    description = f"{__doc__}\n--model NAME chooses the model ({', '.join(MODELS)}); its settings are below."
-    command = parse(FitCommand[settings], rest, program="python -m experiments.fit", description=description)  # type: ignore[valid-type]
-    output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.data.path])
+    command = command_from(argv)
+    check_command(command)
+    output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.data.path, command.fetch])
+    command = fetched(command)
     data, truth = load_data(command)
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
-        metrics = fit_and_write(command, str(name), data, truth, folder)
+        fitted = fit(data, command.model, command.train, seed=command.seed)
+        metrics = write_run(command, fitted, data, truth, folder)
     print(reporting.metrics_summary(metrics))
     print(f"written to {command.out}")
 
 
-def load_data(command: FitCommand) -> tuple[PerturbationData, Truth | None]:
-    """The file named by the flags, or the built-in simulation with its truth.
+def command_from(argv: Sequence[str], *, program: str = PROGRAM, description: str | None = None) -> FitCommand:
+    """The command that flags describe; the last one counts where a flag is repeated.
 
     Raises:
-        InputError: if the data cannot be used, or flags describe a file that is not named.
+        InputError: for an unknown study, simulation or model. Other mistakes end the process with status 2.
     """
-    if command.data.path is None:
+    model, rest = take_flag(argv, "--model", DEFAULT_MODEL)
+    study_name, rest = take_flag(rest, "--study", None)
+    simulated, rest = take_flag(rest, "--simulation", DEFAULT_SIMULATION)
+    data = DataConfig if study_name is None else study(study_name).settings
+    command = FitCommand[data, simulation(str(simulated)).config, config_class(str(model))]  # type: ignore[misc]
+    text = (__doc__ or "") if description is None else description
+    return parse(command, rest, program=program, description=f"{text}\n{_name_flags()}")
+
+
+def _name_flags() -> str:
+    return (
+        f"--model NAME chooses the model ({', '.join(MODELS)}), --study NAME the published screen that the file is "
+        f"({', '.join(STUDIES)}), --simulation NAME what is drawn without a file ({', '.join(SIMULATIONS)}); their "
+        "settings are below."
+    )
+
+
+def check_command(command: FitCommand) -> None:
+    """Refuse what cannot work whatever the data hold, before any work is done.
+
+    Raises:
+        InputError: for a study without its file, flags that exclude each other or describe nothing, or settings of
+            the model or the evaluation that do not suit continuous values.
+    """
+    found = study_of(command.data)
+    if command.fetch is not None:
+        _check_fetch(command, found)
+    elif command.data.path is None and found is not None:
+        raise _without_file(found)
+    if not _reads_file(command):
         if command.data != DataConfig():
             raise InputError("--data.path is missing: other --data flags describe a file, and none is named")
-        return simulate(command.simulation, seed=command.seed)
-    if command.simulation != SimulationConfig():
+        _check_simulation(command)
+    elif command.simulation != SIMULATIONS[DEFAULT_SIMULATION].config():
         raise InputError("--simulation flags and --data.path exclude each other: give one of them")
-    return read_h5ad(command.data, counts=models_counts(command.model.likelihood)), None
+    check_scale(command.evaluation.effects, command.model.likelihood)
+
+
+def _reads_file(command: FitCommand) -> bool:
+    return command.data.path is not None or command.fetch is not None
+
+
+def _check_fetch(command: FitCommand, found: Study | None) -> None:
+    if found is None:
+        raise InputError(
+            f"--fetch {command.fetch} downloads the file of a study: name one with --study ({listing(STUDIES)})"
+        )
+    if command.data.path is not None:
+        raise InputError(
+            f"--fetch {command.fetch} and --data.path {command.data.path} exclude each other: give one of them"
+        )
+
+
+def _without_file(found: Study) -> InputError:
+    download = "or --fetch FOLDER to download it"
+    if found.remote.address is None:
+        download = "which --fetch cannot download, because no address is on record"
+    return InputError(
+        f"--study {found.name} needs its file: give --data.path FILE, {download}. Source: {found.remote.source}"
+    )
+
+
+def _check_simulation(command: FitCommand) -> None:
+    name, settings = simulation_name(command.simulation), command.model
+    if not command.simulation.n_control_cells:
+        raise InputError("--simulation.n-control-cells 0: effects are measured against controls; give at least 1")
+    unfit = [f"likelihood {settings.likelihood!r}"] if models_counts(settings.likelihood) else []
+    if settings.normalization == "log_standardize":
+        unfit.append(f"normalization {settings.normalization!r}")
+    if unfit and not SIMULATIONS[name].counts:
+        raise InputError(
+            f"--simulation {name} draws continuous values, some of them negative, which {' and '.join(unfit)} cannot "
+            "take: give --model.likelihood normal --model.normalization standardize "
+            "--evaluation.effects.transform counts"
+        )
+
+
+def fetched(command: FitCommand) -> FitCommand:
+    """The command with the study's file in `data.path`, downloaded if `fetch` asks for that.
+
+    Raises:
+        InputError: if the file cannot be downloaded, or is another one.
+    """
+    found = study_of(command.data)
+    if command.fetch is None or found is None:
+        return command
+    return replace(command, fetch=None, data=replace(command.data, path=fetch(found, command.fetch)))
+
+
+def load_data(command: FitCommand) -> tuple[PerturbationData, Truth | None]:
+    """The file named by the flags, or a simulation with its truth.
+
+    Raises:
+        InputError: if the data cannot be used, or their file not downloaded.
+    """
+    command = fetched(command)
+    if command.data.path is None:
+        return SIMULATIONS[simulation_name(command.simulation)].simulate(command.simulation, seed=command.seed)
+    return read_cells(command.data, counts=models_counts(command.model.likelihood)), None
+
+
+def read_cells(config: DataConfig, **stored: Any) -> PerturbationData:
+    """The cells of a file, by the rules of the study whose settings these are; arguments as `read_h5ad`."""
+    found = study_of(config)
+    return read_h5ad(config, **stored) if found is None else found.read(config, **stored)  # type: ignore[arg-type]
 
 
 def describe(data: PerturbationData) -> str:
@@ -96,24 +216,55 @@ def describe(data: PerturbationData) -> str:
     )
 
 
-def fit_and_write(
-    command: FitCommand, name: str, data: PerturbationData, truth: Truth | None, folder: Path
+def settings_of(command: FitCommand) -> dict[str, Any]:
+    """What config.json holds: the names of model, study and simulation, None for those not used, and every setting."""
+    found = study_of(command.data)
+    return {
+        "model_name": model_name(command.model),
+        "study": None if found is None else found.name,
+        "simulation_name": None if _reads_file(command) else simulation_name(command.simulation),
+        **output.plain(command),
+    }
+
+
+def write_run(
+    command: FitCommand,
+    fitted: Fitted,
+    data: PerturbationData,
+    truth: Truth | None,
+    folder: Path,
+    *,
+    everything: bool = True,
 ) -> dict[str, Any]:
-    """Fit, evaluate and write every result into `folder`. Returns the metrics."""
-    fitted = fit(data, command.model, command.train, seed=command.seed)
+    """Evaluate a fitted model and write the files of a run into `folder`; metrics.json comes last.
+
+    Args:
+        command: all settings; model and training settings are only recorded.
+        fitted: the model, fitted to `data`.
+        data: cells with a split.
+        truth: of a simulation.
+        folder: where files go; must exist.
+        everything: False writes the settings, history.csv, effects.csv and metrics.json only: no model and no .h5ad.
+
+    Returns:
+        The metrics.
+    """
     start = time.perf_counter()
     true_mask = None if truth is None else truth.mask
     scores = evaluate(fitted, data, command.evaluation, seed=command.seed, true_mask=true_mask)
     metrics = scores.metrics | times(fitted) | {"time/evaluate_s": time.perf_counter() - start}
     metrics["memory/peak_gb"] = output.peak_memory_gb()
-    output.write_json(folder / output.CONFIG, {"model_name": name, **output.plain(command)})
+    output.write_json(folder / output.CONFIG, settings_of(command))
     output.write_json(folder / "environment.json", output.environment())
     output.write_rows(folder / "history.csv", fitted.history)
-    save(fitted, folder / "model")
-    write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
-    if truth is not None:
-        path = folder / "simulation.h5ad"
-        reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
+    if everything:
+        save(fitted, folder / "model")
+        write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
+        if truth is not None:
+            path = folder / "simulation.h5ad"
+            reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
+    else:
+        write_effects(folder, fitted, scores)
     output.write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -132,15 +283,20 @@ def times(fitted: Fitted) -> dict[str, float]:
 def write_results(
     folder: Path, fitted: Fitted, data: PerturbationData, scores: Evaluation, config: EvaluationConfig, *, seed: int
 ) -> None:
-    """effects.csv (for models with effects in latent space), ate.h5ad and latents.h5ad of an evaluation."""
+    """effects.csv, ate.h5ad and latents.h5ad of an evaluation."""
     key = jax.random.fold_in(jax.random.key(seed), 1)
     latents = posterior_latents(key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
-    if scores.effects is not None:
-        reporting.effects_table(fitted, scores.effects).to_csv(folder / "effects.csv", index=False)
+    write_effects(folder, fitted, scores)
     ate = reporting.effects_to_anndata(fitted, scores.model, scores.data, config.effects)
     ate.write_h5ad(folder / "ate.h5ad", compression="gzip")
     cells = reporting.latents_to_anndata(data, scores.treatments, latents, LATENT_PARTICLES)
     cells.write_h5ad(folder / "latents.h5ad", compression="gzip")
+
+
+def write_effects(folder: Path, fitted: Fitted, scores: Evaluation) -> None:
+    """effects.csv of an evaluation, for models with effects in latent space."""
+    if scores.effects is not None:
+        reporting.effects_table(fitted, scores.effects).to_csv(folder / "effects.csv", index=False)
 
 
 if __name__ == "__main__":

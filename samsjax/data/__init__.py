@@ -5,9 +5,11 @@ Read in this order:
 - `dataset`: `PerturbationData`, the arrays every model trains on. It knows nothing of AnnData.
 - `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; the distinct `Treatments` of a data set; reading a
   treatment to predict. The grammar of labels is in `labels`.
+- `covariates`: categorical covariates as one-hots over the levels of the training cells.
 - `splits`: which cells train, validate and test, by four rules.
 - `studies`: published screens: what their public files mean, how they are split, where they are.
-- `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line.
+- `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line. The simulations of
+  the papers are in `sams_simulation` and `svae_plus_simulation`; `simulations` is the table that names all three.
 - `anndata`: `from_anndata` and `read_h5ad`, the one border to AnnData. What can be said about a file is in `config`;
   opening files is in `files`, choosing genes and library sizes in `expression`, checks of values in `counts`.
 

@@ -6,7 +6,6 @@ Every object says in `uns["samsjax"]` what its numbers are: scale, library size,
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
@@ -67,7 +66,7 @@ def latents_to_anndata(data: PerturbationData, treated: Treatments, latents: dic
 def truth_to_anndata(data: PerturbationData, treated: Treatments, truth: Truth) -> "anndata.AnnData":
     """A simulated screen as a file others can read, with everything that generated it."""
     labels = np.append(treated.labels.astype(object), data.control_name)
-    cells = _anndata(sp.csr_matrix(data.x), data.cell_names, data.gene_names, {"mean": truth.mean})
+    cells = _anndata(data.x, data.cell_names, data.gene_names, {"mean": truth.mean})
     cells.obs["perturbation"] = labels[treated.assignment].astype(str)
     cells.obs["split"] = data.split
     cells.obsm["z_basal"] = truth.z_basal
@@ -100,4 +99,5 @@ def _description(fitted: Fitted, config: EffectsConfig) -> dict[str, Any]:
         "n_particles": config.n_particles,
         "paired": config.paired,
         "noise": config.noise,
+        "covariates": {name: config.covariates.get(name, "averaged") for name in fitted.vocabulary.covariates},
     }

@@ -1,7 +1,7 @@
-"""Tables: effects as a data frame, and the few numbers a terminal shows at the end of a run."""
+"""Tables: effects as a data frame, rows as Markdown, and the few numbers a terminal shows at the end of a run."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,17 @@ def effects_table(fitted: Fitted, effects: PosteriorEffects) -> "pd.DataFrame":
             "n_training_cells": np.repeat(fitted.n_training_cells, n_latent),
         }
     )
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table with the keys of the first as header."""
+    header = list(rows[0])
+    lines = [header, ["---"] * len(header), *([_cell(row[name]) for name in header] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def metrics_summary(metrics: Mapping[str, float]) -> str:

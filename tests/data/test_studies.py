@@ -8,91 +8,14 @@ from math import ceil
 
 import anndata
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 from samsjax.data import from_anndata, parse_treatment, treatments
 from samsjax.data.studies import STUDIES, NormanConfig, Remote, Study, fetch, study
 from samsjax.errors import InputError
+from tests.data.study_files import LAYOUTS, N_CELLS, adamson, dixit, names, norman, norman_layout, replogle
 
-N_CELLS = 240
-
-
-def counts_of(n, genes, seed=0):
-    rng = np.random.default_rng(seed)
-    return sp.csr_matrix(rng.poisson(1.0, (n, genes)) + np.eye(n, genes, dtype=int) + (np.arange(genes) == 0))
-
-
-def log_normalised(x):
-    return sp.csr_matrix(np.log1p(x.toarray() * 1e4 / x.sum(axis=1)))
-
-
-def names(prefix, n):
-    return [f"{prefix}{i}" for i in range(n)]
-
-
-def norman_layout(labels, x):
-    """The processed file: `labels` are controls "", genes and pairs in the order of the guides, such as `B+A`."""
-    parts = [label.split("+") if label else [] for label in labels]
-    both = [[*part, "NegCtrl0", "NegCtrl0"][:2] for part in parts]
-    obs = pd.DataFrame(
-        {"guide_identity": [f"{a}_{b}__{a}_{b}" for a, b in both], "gemgroup": np.arange(len(labels)) % 8 + 1},
-        index=names("cell", len(labels)),
-    )
-    for gene in sorted({gene for part in parts for gene in part}):
-        obs[f"guide_{gene}"] = [float(gene in part) for part in parts]
-    obs["guide_ids"] = [",".join(part) for part in parts]
-    var = pd.DataFrame({"highly_variable": np.arange(x.shape[1]) % 3 != 1}, index=names("gene", x.shape[1]))
-    return anndata.AnnData(log_normalised(x), obs=obs, var=var, layers={"counts": x})
-
-
-def norman():
-    rng = np.random.default_rng(1)
-    labels = rng.choice(["", "A", "B", "C", "B+A", "A+C", "C+B", "D+A", "D+B"], N_CELLS).tolist()
-    adata = norman_layout(labels, counts_of(N_CELLS, 12))
-    adata.obs.loc[adata.obs.guide_A.astype(bool), "guide_identity"] += "_x"  # any text will do
-    return adata
-
-
-def replogle():
-    rng = np.random.default_rng(2)
-    ids = [f"G{i}_{sign}_5371{i}.23-P1P2|G{i}_+_99{i}.23-P1" for i in range(6) for sign in "+-"]
-    ids += ["non-targeting_00028|non-targeting_01", "non-targeting_00741|non-targeting_00002"]
-    x = counts_of(N_CELLS, 9)
-    obs = pd.DataFrame({"sgID_AB": pd.Categorical(rng.choice(ids, N_CELLS))}, index=names("cell", N_CELLS))
-    return anndata.AnnData(x, obs=obs, var=pd.DataFrame(index=names("ENSG", 9)))
-
-
-def adamson():
-    rng = np.random.default_rng(3)
-    labels = ["63(mod)_pBA580", "Gal4-4(mod)_pBA582", "CREB1_pDS269", "DDIT3_pDS263", "DDIT3_pDS999", "*", None]
-    obs = pd.DataFrame({"perturbation": rng.choice(labels, N_CELLS)}, index=names("cell", N_CELLS))
-    obs["UMI count"] = [np.nan if row == 5 else 50.0 for row in range(N_CELLS)]
-    obs.iloc[5, 0] = "CREB1_pDS269"
-    x = counts_of(N_CELLS, 9).tolil()
-    x[19:, 8] = 0  # at most 19 cells
-    return anndata.AnnData(x.tocsr().astype(np.float32), obs=obs, var=pd.DataFrame(index=names("G", 9)))
-
-
-DIXIT_GUIDES = ["INTERGENIC393453", "sgCREB1_2", "sgCREB1_4", "sgE2F4_6", "sgEGR1_2", "sgNR2C2_10"]
-DIXIT_CELLS = [
-    *([], ["INTERGENIC393453"], ["sgCREB1_2"], ["sgCREB1_2", "sgCREB1_4"], ["INTERGENIC393453", "sgE2F4_6"]),
-    *(["sgCREB1_4", "sgE2F4_6"], ["sgEGR1_2", "sgNR2C2_10"], ["sgCREB1_2", "sgEGR1_2"], ["sgE2F4_6", "sgEGR1_2"]),
-    ["sgCREB1_2", "sgE2F4_6", "sgEGR1_2"],
-]
-
-
-def dixit(text=False):
-    cells = (DIXIT_CELLS * N_CELLS)[:N_CELLS]
-    obs = pd.DataFrame({"cluster": "tfs_highmoi", "guide": [";".join(cell) for cell in cells]})
-    for guide in DIXIT_GUIDES:
-        obs[guide] = [str(guide in cell) if text else guide in cell for cell in cells]
-    obs.index = names("cell", N_CELLS)
-    return anndata.AnnData(counts_of(N_CELLS, 9), obs=obs, var=pd.DataFrame(index=names("ENSG", 9)))
-
-
-LAYOUTS = {"norman": norman, "replogle": replogle, "adamson": adamson, "dixit": dixit}
 LEFT_OUT = pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
 
 

@@ -1,11 +1,15 @@
 """What the tests of the doors share: small settings, and reading what a run wrote."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pytest
+
+from samsjax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = ("--evaluation.iwelbo-particles", "4", "--evaluation.effects.n-particles", "8")
@@ -14,6 +18,10 @@ SIMULATION = (
     *("--simulation.n-genes", "30", "--simulation.n-latent", "3", "--simulation.n-perturbations", "6"),
     *("--simulation.n-without-effect", "1", "--simulation.n-doubles", "3", "--simulation.n-control-cells", "60"),
     *("--simulation.cells-per-single", "25", "--simulation.cells-per-double", "20"),
+)
+CONTINUOUS = (
+    *("--model.likelihood", "normal", "--model.normalization", "standardize"),
+    *("--evaluation.effects.transform", "counts"),
 )
 SMALL = (*SIMULATION, *MODEL, *EVALUATION)
 
@@ -46,3 +54,17 @@ def assert_same_bits(one: Any, two: Any) -> None:
     assert jax.tree.structure(one) == jax.tree.structure(two)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def refused(main: Callable[[list[str]], None], flags: Sequence[Any], words: Sequence[str], capsys: Any) -> None:
+    """The door stops, with an InputError or a complaint about flags, and says all `words`."""
+    with pytest.raises((InputError, SystemExit)) as caught:
+        main([str(flag) for flag in flags])
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 2
+    printed = capsys.readouterr()
+    message = str(caught.value) if isinstance(caught.value, InputError) else printed.err
+    message = " ".join(message.split())
+    assert "Traceback" not in message and "written" not in printed.out
+    for word in words:
+        assert word in message, message

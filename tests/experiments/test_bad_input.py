@@ -12,23 +12,18 @@ import scipy.sparse as sp
 
 from experiments import evaluate, fit, predict
 from samsjax.errors import InputError
-from tests.experiments.doors import EVALUATION, MODEL, ROOT, SMALL, assert_same_bits, from_file_flags, read_json
+from tests.experiments.doors import (
+    EVALUATION,
+    MODEL,
+    ROOT,
+    SMALL,
+    assert_same_bits,
+    from_file_flags,
+    read_json,
+    refused,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:(Observation|Variable) names are not unique:UserWarning")
-
-
-def refused(main, flags, words, capsys):
-    """The door stops, with an InputError or a complaint about flags, and says all `words`."""
-    with pytest.raises((InputError, SystemExit)) as caught:
-        main([str(flag) for flag in flags])
-    if isinstance(caught.value, SystemExit):
-        assert caught.value.code == 2
-    printed = capsys.readouterr()
-    message = str(caught.value) if isinstance(caught.value, InputError) else printed.err
-    message = " ".join(message.split())
-    assert "Traceback" not in message and "written" not in printed.out
-    for word in words:
-        assert word in message, message
 
 
 @pytest.mark.parametrize(
@@ -40,7 +35,7 @@ def refused(main, flags, words, capsys):
         (["--train.n-steps", "many"], ["--train.n-steps", "many"]),
         (["--model", "sams_vaee"], ["unknown model 'sams_vaee'", "Did you mean 'sams_vae'"]),
         (["--model"], ["--model needs a value"]),
-        (["--model", "sams_vae", "--model=other"], ["--model is given 2 times: sams_vae, other"]),
+        (["--model", "sams_vae", "--model=other"], ["unknown model 'other'"]),
         (["--model.likelihood", "negbin"], ["negbin", "library_nb", "poisson", "normal_fixed_variance"]),
         (["--model.guide", "mean"], ["mean", "mean_field", "correlated"]),
         (["--model.n-latent", "0"], ["n_latent", "at least 1", "got 0"]),

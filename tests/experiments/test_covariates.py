@@ -28,7 +28,7 @@ def test_the_model_knows_its_levels(run, runs):
 
 def test_a_covariate_that_is_not_read_is_refused(runs, unwritten):
     flags = (*from_file_flags(runs.screen), *MODEL, "--model.covariates", "batch")
-    with pytest.raises(InputError, match="--data.covariate-keys batch"):
+    with pytest.raises(InputError, match=r"--data.covariate-keys batch"):
         fit.main(["--out", str(unwritten / "run"), *flags])
 
 

@@ -60,7 +60,7 @@ def test_cells_of_the_training_warn_and_all_count_as_test(runs, tmp_path):
         "test/predictive_iwelbo",
         *(
             f"ate/{cells}/{name}"
-            for cells in ("test", "all")
+            for cells in ("test", "all", "published")
             for name in ("pearson", "pearson_top20", "r2", "r2_top20")
         ),
     }

@@ -13,12 +13,9 @@ import pandas as pd
 import pytest
 
 from experiments import fit
-from experiments.cli import parse
-from experiments.output import plain
 from samsjax.errors import InputError
 from samsjax.inference.checkpoint import load
 from samsjax.inference.training import DivergenceError
-from samsjax.models import config_class
 from tests.experiments.doors import (
     EVALUATION,
     MODEL,
@@ -37,7 +34,7 @@ FILES = {
 SCORES = ("pearson", "pearson_top20", "r2", "r2_top20")
 METRICS = {
     *("test/predictive_iwelbo", "val/predictive_iwelbo"),
-    *(f"ate/{split}/{score}" for split in ("train", "val", "test", "all") for score in SCORES),
+    *(f"ate/{split}/{score}" for split in ("train", "val", "test", "all", "published") for score in SCORES),
     *("time/compile_s", "time/train_s", "time/steps", "time/evaluate_s", "memory/peak_gb"),
 }
 MASKS = {"mask/precision", "mask/recall", "mask/f1"}
@@ -98,10 +95,13 @@ def flags_of(settings, prefix="--"):
 @pytest.mark.parametrize("which", ["simulated", "from_file"])
 def test_config_is_complete_and_reads_back(runs, which):
     config = read_json(getattr(runs, which) / "config.json")
-    assert config.pop("model_name") == "sams_vae"
-    command = parse(fit.FitCommand[config_class("sams_vae")], flags_of(config), program="fit", description="")
+    chosen = {name: config.pop(name) for name in ("model_name", "study", "simulation_name")}
+    simulated = "screen" if which == "simulated" else None
+    assert chosen == {"model_name": "sams_vae", "study": None, "simulation_name": simulated}
+    command = fit.command_from(flags_of(config))
+    fit.check_command(command)
     assert key_tree(config) == field_tree(command)
-    assert plain(command) == config
+    assert fit.settings_of(command) == chosen | config
     assert config["simulation"]["n_genes"] == 30 or which == "from_file"
     assert config["train"]["n_steps"] == 20 and config["evaluation"]["effects"]["n_particles"] == 8
 
@@ -152,6 +152,7 @@ def test_treatment_effects(runs):
         "n_particles": 8,
         "paired": True,
         "noise": "sampled",
+        "covariates": {},
         "reference": "control",
         "data_cells": "all",
     }

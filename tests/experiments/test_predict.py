@@ -73,6 +73,7 @@ def test_the_file_says_what_its_numbers_are(prediction):
         "n_particles": 8,
         "paired": True,
         "noise": "sampled",
+        "covariates": {},
         "reference": "control",
     }
 

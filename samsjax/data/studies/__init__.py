@@ -21,6 +21,7 @@ the same as for any other screen:
 To add a study: write its file with a `StudyConfig`, an `annotate` function and a `Study`, and one line in `STUDIES`.
 """
 
+from samsjax.data.config import DataConfig
 from samsjax.data.studies.adamson import ADAMSON, AdamsonConfig
 from samsjax.data.studies.base import Annotated, Remote, Study, StudyConfig
 from samsjax.data.studies.dixit import DIXIT, DixitConfig
@@ -47,6 +48,11 @@ def study(name: str) -> Study:
     return STUDIES[name]
 
 
+def study_of(config: DataConfig) -> Study | None:
+    """The study whose settings `config` are; None for settings of any screen."""
+    return next((entry for entry in STUDIES.values() if type(config) is entry.settings), None)
+
+
 __all__ = [
     "STUDIES",
     "AdamsonConfig",
@@ -59,4 +65,5 @@ __all__ = [
     "StudyConfig",
     "fetch",
     "study",
+    "study_of",
 ]

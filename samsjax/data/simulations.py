@@ -1,0 +1,53 @@
+"""The simulations by name: what `--simulation` of the command line chooses among.
+
+| simulation | values | from |
+|---|---|---|
+| screen | counts, singles and pairs, as measured screens look | `simulate` |
+| sams | continuous | `sams_simulation`, SAMS-VAE (Bereket & Karaletsos 2023) |
+| svae_plus | counts | `svae_plus_simulation`, SVAE+ (Lopez et al. 2023) |
+
+To add one: write its file with a configuration that validates itself and has `n_control_cells`, and a function
+(configuration, seed=) -> data and truth; then add one line to `SIMULATIONS`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from samsjax.data.dataset import PerturbationData
+from samsjax.data.sams_simulation import SAMSSimulationConfig, simulate_sams
+from samsjax.data.simulate import SimulationConfig, Truth, simulate
+from samsjax.data.svae_plus_simulation import SVAEPlusSimulationConfig, simulate_svae_plus
+from samsjax.errors import check_choice
+
+
+class Simulation(NamedTuple):
+    """One line of the table of simulations."""
+
+    config: type
+    """Its configuration; every field has a default."""
+    simulate: Callable[..., tuple[PerturbationData, Truth]]
+    """(configuration, seed=) -> the screen and what generated it."""
+    counts: bool
+    """Whether values are counts; else they are continuous."""
+
+
+SIMULATIONS: dict[str, Simulation] = {
+    "screen": Simulation(SimulationConfig, simulate, counts=True),
+    "sams": Simulation(SAMSSimulationConfig, simulate_sams, counts=False),
+    "svae_plus": Simulation(SVAEPlusSimulationConfig, simulate_svae_plus, counts=True),
+}
+
+
+def simulation(name: str) -> Simulation:
+    """The simulation of that name.
+
+    Raises:
+        InputError: with the nearest names if there is none.
+    """
+    check_choice("simulation", name, list(SIMULATIONS))
+    return SIMULATIONS[name]
+
+
+def simulation_name(config: Any) -> str:
+    """The name under which a configuration's simulation stands in `SIMULATIONS`."""
+    return next(name for name, entry in SIMULATIONS.items() if type(config) is entry.config)
