@@ -1,1 +1,6 @@
-"""The doors: `python -m experiments.fit`, `experiments.evaluate` and `experiments.predict`. Each has `--help`."""
+"""The doors, each with `--help`, and the experiments of the papers.
+
+- `python -m experiments.fit`, `experiments.evaluate`, `experiments.predict`, `experiments.pathways`: one run.
+- `experiments.sweep`, `experiments.summarize`: many runs, and one table of them.
+- `experiments.norman_ood`, `norman_data_efficiency`, `replogle`, `simulation`: presets, the sweeps of the papers.
+"""

@@ -48,6 +48,11 @@ def shared_data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def specs_dir() -> Path:
+    return _shared_folder("specs")
+
+
+@pytest.fixture(scope="session")
 def parity(parity_dir):
     """Load one file of reference numbers as a dictionary of arrays."""
 

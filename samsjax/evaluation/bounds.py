@@ -21,6 +21,7 @@ from samsjax.errors import check_range
 from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, plan_batches, to_device
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared, iwelbo, local_log_weight, log_weights, traces
+from samsjax.models.base import Build, DataStatistics
 from samsjax.types import Batch, ModelGuide, Params
 
 VALUES_IN_FLIGHT = 2**24
@@ -91,21 +92,24 @@ def _over_cells(
     plan = plan_batches(len(cells), max(1, values_in_flight // (n_particles * data.n_genes)))
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
-    result = _run_chunks(key, fitted.params, device_data, places, fitted.model_guide, n_particles, of_batch)
+    model = (fitted.params, fitted.statistics)
+    result = _run_chunks(key, *model, device_data, places, fitted.build, n_particles, of_batch)
     order = np.asarray(places).ravel()
     return jax.tree.map(lambda values: _in_order(values, order, len(cells)), jax.device_get(result))
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6))
+@partial(jax.jit, static_argnums=(5, 6, 7))
 def _run_chunks(
     key: jax.Array,
     params: Params,
+    statistics: DataStatistics,
     device_data: DeviceData,
     places: Int[Array, "batch place"],
-    model_guide: ModelGuide,
+    build: Build,
     n_particles: int,
     of_batch: Callable[..., Any],
 ) -> Any:
+    model_guide = build(statistics)
     shared_key, local_key = jax.random.split(key)
     everything = empty_batch(model_guide)
     shared = draw_shared(shared_key, model_guide, params, n_particles, everything)

@@ -27,7 +27,7 @@ from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
 from samsjax.likelihoods import models_counts
-from samsjax.models.base import check_composition
+from samsjax.models.base import Build, DataStatistics, check_composition
 from samsjax.types import Batch, ModelGuide, Params
 
 VALUES_IN_FLIGHT = 2**23
@@ -128,11 +128,12 @@ def model_effects(
         raise InputError("no treatment to predict: no cell or label names a perturbation")
     check_composition(fitted.config, dosage)
     check_scale(config, fitted.config.likelihood)
+    n_genes = fitted.statistics.n_genes
     n_treatments, n_slots = perturbation_index.shape
-    treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * fitted.model_guide.n_genes)))
-    particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * fitted.model_guide.n_genes)))
+    treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * n_genes)))
+    particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * n_genes)))
     own_totals = fitted.vocabulary.library_size_source == "row_sum"
-    technical = _technical(fitted, config)
+    model, technical = (fitted.params, fitted.statistics), _technical(fitted, config)
     parts = []
     for start in range(0, n_treatments, treatment_chunk):
         # The last chunk is filled up with control arms, so that all chunks share one compilation.
@@ -145,7 +146,7 @@ def model_effects(
             jnp.asarray(np.concatenate([[0], places + 1]), dtype=jnp.int32),
         )
         result = jax.device_get(
-            _moments(key, fitted.params, technical, arms, fitted.model_guide, config, own_totals, particle_chunk)
+            _moments(key, *model, technical, arms, fitted.build, config, own_totals, particle_chunk)
         )
         parts.append((result, int(inside.sum())))
     n = float(parts[0][0].n)
@@ -171,18 +172,20 @@ def _technical(fitted: Fitted, config: EffectsConfig) -> _Technical:
     )
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
 def _moments(
     key: jax.Array,
     params: Params,
+    statistics: DataStatistics,
     technical: _Technical,
     arms: _Arms,
-    model_guide: ModelGuide,
+    build: Build,
     config: EffectsConfig,
     own_totals: bool,  # noqa: FBT001 (jit wants static arguments by position)
     particle_chunk: int,
 ) -> _Moments:
     """Moments over all particles, drawn chunk by chunk."""
+    model_guide = build(statistics)
     n_chunks = -(-config.n_particles // particle_chunk)
     n_last = config.n_particles - (n_chunks - 1) * particle_chunk
 
@@ -224,7 +227,7 @@ def _draw_chunk(
             covariates=covariates,
         )
         site = _decoded(model_guide, model_key, params, draws, batch)
-        x = site["fn"].mean if config.noise == "mean" else site["value"]
+        x = (site["fn"].mean if config.noise == "mean" else site["value"]).astype(jnp.float32)
         return transform(x, x.sum(axis=-1) if own_totals else batch.library_size)[0]
 
     over_arms = jax.vmap(one_arm, in_axes=(None, None, 0, 0, 0))

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import shared_sites, traces
-from samsjax.types import ModelGuide, Params
+from samsjax.models.base import Build, DataStatistics
+from samsjax.types import Params
 
 ACTIVE_ABOVE = 0.5
 """Inclusion probability above which a mechanism counts as active (specification 8.1)."""
@@ -48,13 +49,16 @@ def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) ->
     sites = shared_sites(fitted.model_guide)
     if "E" not in sites:
         return None
-    moments = _moments(key, fitted.params, fitted.model_guide, n_particles)
+    moments = _moments(key, fitted.params, fitted.statistics, fitted.build, n_particles)
     probability, mean, sd = (np.asarray(value) for value in moments)
     return PosteriorEffects(probability, mean, sd, "mask" in sites)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _moments(key: jax.Array, params: Params, model_guide: ModelGuide, n_particles: int) -> tuple[Array, Array, Array]:
+@partial(jax.jit, static_argnums=(3, 4))
+def _moments(
+    key: jax.Array, params: Params, statistics: DataStatistics, build: Build, n_particles: int
+) -> tuple[Array, Array, Array]:
+    model_guide = build(statistics)
     batch = empty_batch(model_guide)
 
     def add(total: tuple[Array, ...], particle_key: jax.Array) -> tuple[tuple[Array, ...], None]:

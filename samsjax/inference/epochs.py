@@ -24,12 +24,9 @@ from samsjax.inference.log_weights import effect_parameters
 from samsjax.inference.objectives import per_cell_programs, training_objective, validation_objective
 from samsjax.inference.optimizer import optimizer
 from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
-from samsjax.models.base import DataStatistics
+from samsjax.models.base import Build, DataStatistics
 from samsjax.normalization import GeneStatistics
 from samsjax.types import Batch, ModelGuide, Params
-
-Build = Callable[[DataStatistics], ModelGuide]
-"""Makes the programs for data of some sizes and statistics; equal ones must be equal (and hash) to share passes."""
 
 
 class FitArrays(NamedTuple):

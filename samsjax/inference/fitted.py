@@ -16,8 +16,8 @@ from samsjax.inference.config import TrainConfig
 from samsjax.inference.epochs import FitArrays, fit_arrays
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models
 from samsjax.likelihoods import models_counts
-from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, build_model, builder
-from samsjax.models.base import check_composition
+from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder
+from samsjax.models.base import Build, check_composition
 from samsjax.normalization import gene_statistics
 from samsjax.types import ModelGuide, Params
 
@@ -58,9 +58,14 @@ class Fitted:
     """How the parameters were found; None for a loaded model."""
 
     @cached_property
+    def build(self) -> Build:
+        """Makes the programs. Compiled functions take it and `statistics`, so that models of equal sizes share them."""
+        return builder(self.config)
+
+    @property
     def model_guide(self) -> ModelGuide:
         """The NumPyro programs."""
-        return build_model(self.config, self.statistics)
+        return self.build(self.statistics)
 
 
 def vocabulary_of(data: PerturbationData, covariates: Sequence[str] = ()) -> Vocabulary:

@@ -21,8 +21,9 @@ from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
 from samsjax.inference.batching import plan_batches
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import Build, FitArrays, make_epochs
+from samsjax.inference.epochs import FitArrays, make_epochs
 from samsjax.inference.optimizer import learning_rate
+from samsjax.models.base import Build
 from samsjax.types import Params
 
 DIVERGENCE_ADVICE = (
@@ -130,7 +131,7 @@ class _Passes(NamedTuple):
     validate: Callable[..., Any]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _compiled(build: Build, config: TrainConfig, members: _Members | None, shapes: FitArrays) -> _Passes:
     """The passes of every fit with these settings and shapes; compiled once per process."""
     epochs = make_epochs(build, config)

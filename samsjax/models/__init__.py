@@ -11,12 +11,11 @@ independent models in `pyproject.toml`: fitting, bounds, treatment effects, savi
 up from there.
 """
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 
 from samsjax.errors import check_choice
 from samsjax.models import conditional_vae, cpa_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
-from samsjax.models.base import DataStatistics, ModelConfig, ModelEntry
+from samsjax.models.base import Build, DataStatistics, ModelConfig, ModelEntry
 from samsjax.models.conditional_vae import ConditionalVAEConfig
 from samsjax.models.cpa_vae import CPAVAEConfig
 from samsjax.models.sams_vae import SAMSVAEConfig
@@ -44,7 +43,7 @@ def build_model(config: ModelConfig, statistics: DataStatistics) -> ModelGuide:
 
 
 @lru_cache
-def builder(config: ModelConfig) -> Callable[[DataStatistics], ModelGuide]:
+def builder(config: ModelConfig) -> Build:
     """`build_model` of this configuration; the same function for equal configurations."""
     return partial(build_model, config)
 

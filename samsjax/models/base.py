@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from samsjax.errors import InputError, check_choice, listing
@@ -12,8 +14,15 @@ from samsjax.normalization import NORMALIZATIONS, GeneStatistics
 from samsjax.types import ModelGuide
 
 
-class DataStatistics(NamedTuple):
-    """Everything about the data a factory may use. Sizes, and statistics of the training cells."""
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["genes"], meta_fields=["n_genes", "n_perturbations", "n_levels"]
+)
+@dataclass(frozen=True)
+class DataStatistics:
+    """Everything about the data a factory may use: sizes, and statistics of the training cells.
+
+    An argument of compiled functions in which only the statistics are arrays, so models of equal sizes share them.
+    """
 
     n_genes: int
     n_perturbations: int
@@ -76,6 +85,11 @@ class ModelEntry(NamedTuple):
 
     config: type[ModelConfig]
     build: Callable[[Any, DataStatistics], ModelGuide]
+
+
+Build = Callable[[DataStatistics], ModelGuide]
+"""Makes the programs of one configuration; the same function for equal configurations, so that compiled functions,
+of which it is a static argument, are shared."""
 
 
 def check_sizes(**sizes: int) -> None:

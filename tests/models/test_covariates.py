@@ -151,7 +151,7 @@ def test_levels_left_out_are_averaged_over_the_training_cells(fitted):
     known = replace(
         fitted, vocabulary=levels, covariate_codes=np.array([[0, 0], [1, 0], [1, 1]]), covariate_shares=shares
     )
-    known.__dict__["model_guide"] = ModelGuide(level_means, level_guide, 2, 6, 4)
+    known.__dict__["build"] = lambda statistics: ModelGuide(level_means, level_guide, 2, 6, 4)
 
     def mean(**chosen):
         config = samsjax.EffectsConfig(n_particles=4000, transform="counts", covariates=chosen)

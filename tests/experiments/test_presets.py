@@ -1,0 +1,259 @@
+"""The presets: published settings, published numbers, and every one of them run at tiny sizes."""
+
+import csv
+import re
+import warnings
+from importlib import import_module
+
+import pytest
+
+from experiments import sweep
+from experiments.finished import flat
+from experiments.fit import check_command, command_from, settings_of
+from experiments.grid import PRESETS, expand, narrowed, preset
+from experiments.published import RELATIVE, table_cells
+from samsjax.errors import InputError
+from samsjax.models import MODELS
+from tests.data.study_files import LAYOUTS
+from tests.experiments.doors import EVALUATION, read_json
+
+NORMAN = ("norman_ood", "norman_data_efficiency")
+SPEC = "sams_vae_published_results.md"
+
+
+def module(name):
+    return import_module(f"experiments.{name}")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_run_can_be_started(tmp_path, name):
+    grid = preset(name)
+    ends = [f"{flag}={values[0]},{values[-1]}" for flag, values in grid.vary.items()]
+    runs = expand(narrowed(grid, arms=[], vary=ends, seeds=grid.seeds[:1]), [], tmp_path)
+    file = [] if name == "simulation" else ["--data.path", "screen.h5ad"]
+    for run in runs:
+        check_command(command_from([*run.argv, *file]))
+    assert {run.arm for run in runs} == set(grid.arms) and len(runs) == len(grid.arms) * 2 ** len(grid.vary)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_what_it_is(name):
+    grid, text = preset(name), module(name).__doc__
+    assert grid.preset == name and f"python -m experiments.{name} " in text
+    assert "Estimate for two CPU cores" in text and ("Not run by us" in text) == (name != "simulation")
+    assert all(re.fullmatch(r"[a-z0-9_.]+", arm) for arm in grid.arms)
+    assert {flag: len(set(values)) for flag, values in grid.vary.items()} == {
+        flag: len(values) for flag, values in grid.vary.items()
+    }
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(InputError, match=r"unknown preset 'norman'.*norman_ood"):
+        preset("norman")
+
+
+def of_arm(name, arm):
+    return flat(settings_of(command_from([*preset(name).flags(arm), "--data.path", "x.h5ad", "--out", "x"])))
+
+
+PAPER = {
+    "model.n_hidden": 400,
+    "model.n_layers": 1,
+    "model.likelihood": "library_nb",
+    "model.normalization": "log_standardize",
+    "train.batch_size": 512,
+    "train.n_particles": 5,
+    "train.objective": "sampled_kl",
+    "train.reweighting": None,
+    "train.learning_rate": 3e-4,
+    "train.schedule": "constant",
+    "train.warmup_fraction": 0.0,
+    "train.effect_step_factor": 1.0,
+    "train.weight_decay": 1e-6,
+    "train.patience": None,
+    "evaluation.iwelbo_particles": 100,
+    "evaluation.effects.n_particles": 2500,
+    "evaluation.effects.transform": "log2_cp10k",
+    "evaluation.effects.library_size": 10000.0,
+    "evaluation.effects.paired": False,
+    "evaluation.effects.noise": "sampled",
+}
+NORMAN_PAPER = {"model.n_latent": 200, "train.n_steps": 30_000, "train.clip_norm": 100.0, "study": "norman", "seed": 0}
+PERTURBED = {"model.embedding_prior_scale": 1.0}
+
+
+@pytest.mark.parametrize("name", NORMAN)
+def test_norman_has_the_settings_of_the_paper(name):
+    models = {
+        "sams_vae_correlated": {
+            "model.guide": "correlated",
+            "model.embedding_n_layers": 4,
+            "model.embedding_n_hidden": 400,
+        }
+        | {"model.mask_prior_prob": 0.01, "model.mean_field_encoder": False, **PERTURBED},
+        "sams_vae_mean_field": {"model.guide": "mean_field", "model.mask_prior_prob": 0.01}
+        | {"model.mean_field_encoder": False, **PERTURBED},
+        "cpa_vae": {"model.mean_field_encoder": False, **PERTURBED},
+        "conditional_vae": {},
+        "svae_plus": {"model.mask_beta_1": 1.0, "model.mask_beta_2": 2.0},
+    }
+    split = {"data.split": "combinations", "data.test_combinations": 0.25}
+    if name == "norman_data_efficiency":
+        split = {"data.split": "combination_cells"}
+    assert list(preset(name).arms) == [*list(models)[:4], *(f"{model}_unique" for model in models)]
+    for arm in preset(name).arms:
+        model, found = arm.removesuffix("_unique"), of_arm(name, arm)
+        expected = PAPER | NORMAN_PAPER | split | models[model] | {"data.combinations_as_unique": arm != model}
+        assert {key: found[key] for key in expected} == expected
+        assert model.startswith(found["model_name"])
+    assert preset(name).vary == {
+        "data.train-combinations": ("0", "0.25", "0.5", "0.75", "1"),
+        "data.split-seed": ("0", "1", "2", "3", "4"),
+    }
+
+
+def test_replogle_has_the_sweep_of_the_paper():
+    grid = preset("replogle")
+    found = {arm: of_arm("replogle", arm) for arm in grid.arms}
+    for settings in found.values():
+        expected = PAPER | {"train.n_steps": 150_000, "train.clip_norm": None, "study": "replogle"}
+        assert {key: settings[key] for key in expected} == expected
+    names = ("model_name", "model.guide", "model.mask_prior_prob", "model.mean_field_encoder", "model.mask_beta_2")
+    tried = {tuple(settings.get(name) for name in names) for settings in found.values()}
+    sams = {
+        ("sams_vae", guide, prior, hidden, None)
+        for guide in ("correlated", "mean_field")
+        for prior in (0.1, 0.01, 0.001)
+        for hidden in (False, True)
+    }
+    cpa = {("cpa_vae", None, None, hidden, None) for hidden in (False, True)}
+    svae = {("svae_plus", None, None, None, beta) for beta in (2.0, 5.0, 10.0)}
+    assert tried == sams | cpa | svae | {("conditional_vae", None, None, None, None)} and len(found) == len(tried)
+    assert all(
+        (settings["model.embedding_n_layers"], settings["model.embedding_n_hidden"]) == (2, 200)
+        for settings in found.values()
+        if settings.get("model.guide") == "correlated"
+    )
+    assert (grid.vary, grid.seeds) == ({"model.n-latent": ("100", "200")}, (0, 1, 2, 3, 4))
+
+
+def test_the_simulations_try_every_model_on_both():
+    grid = preset("simulation")
+    found = [flat(settings_of(command_from([*grid.flags(arm), "--out", "x"]))) for arm in grid.arms]
+    tried = {(settings["simulation_name"], settings["model_name"]) for settings in found}
+    assert tried == {(screen, model) for screen in ("sams", "svae_plus") for model in MODELS}
+    assert all(settings["model.n_latent"] == settings["simulation.n_latent"] == 15 for settings in found)
+    assert {settings["model.likelihood"] for settings in found} == {"normal", "poisson"}
+
+
+@pytest.mark.parametrize("name", NORMAN)
+def test_the_docstring_states_what_the_table_will_show(name):
+    grid, cells = preset(name), [table_cells(line) for line in module(name).__doc__.splitlines()]
+    headers = [row for row in cells if row and "/" in row[0]]
+    assert [row[0] for row in headers] == list(grid.published) and RELATIVE in grid.published
+    assert all(tuple(row[1:]) == grid.vary["data.train-combinations"] for row in headers)
+    for metric, arms in grid.published.items():
+        assert list(arms) == list(grid.arms), metric
+        stated = cells[cells.index(next(row for row in headers if row[0] == metric)) + 2 :][: len(arms)]
+        digits = 3 if metric.startswith("ate") else 2
+        assert stated == [
+            [arm, *(f"{mean:.{digits}f} ({sd:.{digits}f})" for mean, sd in values)] for arm, values in arms.items()
+        ]
+
+
+SECTIONS = {
+    "norman_ood": {
+        RELATIVE: "1.1",
+        "test/predictive_iwelbo": "1.2",
+        "ate/published/pearson": "1.3",
+        "ate/published/pearson_top20": "1.4",
+        "val/predictive_iwelbo": "1.5",
+    },
+    "norman_data_efficiency": {
+        RELATIVE: "2.1",
+        "test/predictive_iwelbo": "2.2",
+        "ate/published/pearson": "2.3",
+        "ate/published/pearson_top20": "2.4",
+    },
+}
+
+
+@pytest.mark.parametrize("name", NORMAN)
+def test_published_numbers_are_those_on_record(specs_dir, name):
+    text = (specs_dir / SPEC).read_text()
+    for metric, section in SECTIONS[name].items():
+        body = text.split(f"\n### {section} ")[1].split("\n#")[0]
+        rows = [table_cells(line) for line in body.splitlines() if "(" in line and line.startswith("|")]
+        assert len(rows) == 9
+        for model, encoding, *values in rows:
+            arm = model.replace("svae+", "svae_plus") + ("_unique" if encoding == "unique" else "")
+            numbers = [tuple(map(float, re.findall(r"-?\d+\.\d+", value))) for value in values]
+            assert list(preset(name).published[metric][arm]) == numbers, (metric, arm)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Runs a preset at tiny sizes on a small file of its layout. Returns the folder, and the rows of its table."""
+    folder = tmp_path_factory.mktemp("presets")
+
+    def run(name, study, *flags):
+        file = ()
+        if study is not None:
+            file = ("--data.path", str(folder / f"{study}.h5ad"))
+            LAYOUTS[study]().write_h5ad(folder / f"{study}.h5ad")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*left out")
+            sweep.main(["--out", str(folder / name), *file, *flags], preset(name), program=name)
+        with (folder / name / "summary.csv").open(newline="") as table:
+            return folder / name, list(csv.DictReader(table))
+
+    return run
+
+
+# Effects of expected counts: samplers of counts take longest to compile.
+SCORES = (*EVALUATION, "--evaluation.effects.noise", "mean")
+TINY = ("--model.n-hidden", "8", "--train.n-steps", "3", "--train.batch-size", "128", *SCORES)
+
+
+def test_norman_ood_runs(start):
+    arms = ("--arms", "sams_vae_correlated", "svae_plus_unique")
+    vary = ("--vary", "data.train-combinations=0", "--vary", "data.split-seed=0")
+    out, rows = start("norman_ood", "norman", *arms, *vary, "--model.n-latent", "4", *TINY)
+    assert [(row["arm"], row["data.train_combinations"], row["runs"]) for row in rows] == [
+        (arm, "0", "1") for arm in arms[1:]
+    ]
+    assert [row[f"published {RELATIVE} mean"] for row in rows] == ["0.0", "-3.55"]
+    first, second = (float(row["test/predictive_iwelbo mean"]) for row in rows)
+    assert [float(row[f"{RELATIVE} mean"]) for row in rows] == pytest.approx([0, second - first])
+    assert [row["published ate/published/pearson mean"] for row in rows] == ["0.682", "-0.034"]
+    assert all(float(row["ate/published/pearson mean"]) for row in rows)
+    text = (out / "summary.md").read_text()
+    assert "train.n_steps 3 instead of 30000" in text and "model.n_latent 4 instead of 200" in text
+    (folder,) = out.glob("svae_plus_unique,data.train-combinations=0,*/seed-0")
+    config = read_json(folder / "config.json")
+    assert (config["preset"], config["arm"], config["study"]) == ("norman_ood", "svae_plus_unique", "norman")
+    assert config["data"]["combinations_as_unique"] is True and config["data"]["train_combinations"] == 0
+
+
+def test_norman_data_efficiency_runs(start):
+    vary = ("--vary", "data.train-combinations=0.5", "--vary", "data.split-seed=1")
+    _, (row,) = start("norman_data_efficiency", "norman", "--arms", "cpa_vae", *vary, "--model.n-latent", "4", *TINY)
+    assert (row["arm"], row["data.train_combinations"], row["runs"]) == ("cpa_vae", "0.5", "1")
+    assert row["published test/predictive_iwelbo mean"] == "-1775.48" and f"{RELATIVE} mean" not in row
+
+
+def test_replogle_runs(start):
+    vary = ("--vary", "model.n-latent=4", "--seeds", "1")
+    out, (row,) = start("replogle", "replogle", "--arms", "conditional_vae", *vary, *TINY)
+    assert (row["arm"], row["model.n_latent"], row["runs"]) == ("conditional_vae", "4", "1")
+    assert not [name for name in row if name.startswith("published ")]
+    assert "train.n_steps 3 instead of 150000" in (out / "summary.md").read_text()
+
+
+def test_the_simulations_run(start):
+    sizes = ("n-genes 12", "n-latent 3", "n-hidden 12", "n-perturbations 4", "n-control-cells 30", "train-cells 20")
+    flags = [part for size in (*sizes, "val-cells 5", "test-cells 5") for part in f"--simulation.{size}".split()]
+    arms = ("--arms", "conditional_vae_on_sams", "sams_vae_on_svae_plus", "--seeds", "0")
+    _, rows = start("simulation", None, *arms, *flags, "--model.n-latent", "4", *TINY)
+    assert [row["arm"] for row in rows] == ["conditional_vae_on_sams", "sams_vae_on_svae_plus"]
+    assert [row["mask/f1 mean"] == "" for row in rows] == [True, False]
