@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+import samsjax
 from experiments import fit, output
 from experiments.cli import say
 from experiments.finished import METRICS, differences, flat, read_object
@@ -20,13 +21,12 @@ from experiments.grid import Run
 from samsjax.data import PerturbationData, Truth
 from samsjax.errors import InputError
 from samsjax.inference.fitted import Fitted
-from samsjax.inference.fitted import fit as fit_model
 from samsjax.inference.training import DivergenceError
 from samsjax.likelihoods import models_counts
 
 Failure = InputError | DivergenceError
 KEPT_COMPILATIONS = 32
-"""Runs after which compiled evaluations are forgotten: runs of equal shapes share them, each other takes some 100 MB."""
+"""Runs after which compiled evaluations are forgotten. Runs of equal shapes share them; others take 100 MB each."""
 
 
 class Job(NamedTuple):
@@ -119,18 +119,18 @@ def check_folders(jobs: Sequence[Job]) -> None:
         output.check_folder(job.run.folder, overwrite=True, inputs=[job.command.data.path])
 
 
-def outcomes(jobs: Sequence[Job], *, everything: bool) -> Iterator[Outcome]:
-    """Do the jobs; each one's outcome comes as soon as it is known."""
+def outcomes(jobs: Sequence[Job], *, everything: bool, together: bool) -> Iterator[Outcome]:
+    """Do the jobs; each one's outcome comes as soon as it is known. `together`: seeds as members of one program."""
     number = 0
     for group in _grouped(jobs, _data_of):
-        for outcome in _outcomes_on_one_screen(group, everything=everything):
+        for outcome in _outcomes_on_one_screen(group, everything=everything, together=together):
             yield outcome
             number += 1
             if number % KEPT_COMPILATIONS == 0:
                 jax.clear_caches()
 
 
-def _outcomes_on_one_screen(jobs: Sequence[Job], *, everything: bool) -> Iterator[Outcome]:
+def _outcomes_on_one_screen(jobs: Sequence[Job], *, everything: bool, together: bool) -> Iterator[Outcome]:
     try:
         data, truth = fit.load_data(jobs[0].command)
     except InputError as error:
@@ -138,21 +138,27 @@ def _outcomes_on_one_screen(jobs: Sequence[Job], *, everything: bool) -> Iterato
         return
     say(fit.describe(data))
     for alike in _grouped(jobs, _settings_of):
-        for job, fitted in zip(alike, _fits([job.command for job in alike], data), strict=True):
+        fits = _fits_together if together else _fits_alone
+        for job, fitted in zip(alike, fits([job.command for job in alike], data), strict=True):
             yield Outcome(job, _write(job, fitted, data, truth, everything=everything))
 
 
-def _fits(commands: Sequence[fit.FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
-    """Fit commands that differ in their seeds alone, each to a model or its error. All that a sweep fits, it fits here.
-
-    They could be members of one program (`fit_many`), which trains faster on an accelerator; but its numbers agree with
-    those of a single fit closely and not to the bit, and a run would then depend on those beside it.
-    """
+def _fits_alone(commands: Sequence[fit.FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
+    """Fit commands that differ in their seeds alone, one after the other, each to a model or its error."""
     for command in commands:
         try:
-            yield fit_model(data, command.model, command.train, seed=command.seed)
+            yield samsjax.fit(data, command.model, command.train, seed=command.seed)
         except (InputError, DivergenceError) as error:
             yield error
+
+
+def _fits_together(commands: Sequence[fit.FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
+    """The same as members of one program. Their numbers agree with those of single fits closely, not to the bit."""
+    seeds = [command.seed for command in commands]
+    try:
+        yield from samsjax.fit_many(data, commands[0].model, commands[0].train, seeds=seeds)
+    except InputError as error:
+        yield from (error for _ in commands)
 
 
 def _write(

@@ -10,7 +10,9 @@ to its own folder, OUT/<what tells it apart>/seed-0, whole or not at all: to con
 same command again, and finished runs are kept. Runs that fail are named at the end, the others are not affected.
 Writes summary.md and summary.csv of all runs in OUT; experiments.summarize makes other tables of them.
 
-Runs share one process, so memory/peak_gb is the most that this or an earlier run held.
+Runs share one process: data are read once, and runs of equal shapes share what is compiled. A run has the bits it has
+alone, except with --together, where seeds on the same data are members of one program and agree with that closely;
+time/train_s is then that of all members. memory/peak_gb is the most that this or an earlier run held.
 """
 
 import shlex
@@ -49,6 +51,8 @@ class SweepCommand:
     """Presets only: which arms to run; by default all."""
     write: Literal["scores", "all"] = "scores"
     """What each run keeps: settings, scores and effects.csv, or also the model and the .h5ad files."""
+    together: bool = False
+    """Train the seeds of a setting side by side in one program, for accelerators that one small model leaves idle."""
     list: bool = False
     """Print the command line of every run and stop."""
 
@@ -87,7 +91,7 @@ def _do(command: SweepCommand, jobs: Sequence[Job]) -> list[str]:
     _check_tables(command.out)
     say(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them finished before")
     try:
-        return _told(outcomes(todo, everything=everything), len(todo))
+        return _told(outcomes(todo, everything=everything, together=command.together), len(todo))
     except KeyboardInterrupt:
         say("interrupted; finished runs are kept, and the same command continues")
         sys.exit(130)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import fit, jobs, sweep
+import samsjax
+from experiments import fit, sweep
 from experiments.grid import Grid, Run, expand, narrowed
 from samsjax.errors import InputError
 from samsjax.inference.training import DivergenceError
@@ -193,6 +194,25 @@ def test_overwrite_replaces_runs_with_other_settings(copy, flags):
     assert untimed(copy / FOLDER) == before
 
 
+def test_seeds_trained_together_agree_with_runs_alone(grid, flags, tmp_path, monkeypatch):
+    members = []
+
+    def counted(data, model, train, *, seeds):
+        members.append(list(seeds))
+        return fit_many(data, model, train, seeds=seeds)
+
+    fit_many = samsjax.fit_many
+    monkeypatch.setattr(samsjax, "fit_many", counted)
+    sweep.main(["--out", str(tmp_path / "grid"), "--together", "--seeds", "0", "1", *ONE[2:], *flags])
+    assert members == [[0, 1]]
+    for seed in (0, 1):
+        folder = FOLDER.with_name(f"seed-{seed}")
+        together, alone = (untimed(out / folder) for out in (tmp_path / "grid", grid))
+        assert together["test/predictive_iwelbo"] == pytest.approx(alone["test/predictive_iwelbo"], rel=1e-3)
+        configs = [read_json(out / folder / "config.json") for out in (tmp_path / "grid", grid)]
+        assert configs[0] | {"out": ""} == configs[1] | {"out": ""}
+
+
 def test_scores_are_not_all(copy, flags):
     before = untimed(copy / FOLDER)
     sweep.main(["--out", str(copy), "--write", "all", *ONE, *flags])
@@ -225,7 +245,7 @@ def failing(monkeypatch):
         raise DivergenceError("training diverged")
 
     monkeypatch.setattr(fit, "load_data", recorded)
-    monkeypatch.setattr(jobs, "fit_model", diverge)
+    monkeypatch.setattr(samsjax, "fit", diverge)
     return loaded, fitted
 
 
@@ -277,7 +297,7 @@ def test_interruption_keeps_what_is_finished(copy, flags, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     shutil.rmtree(run_folders(copy)[0])
-    monkeypatch.setattr(jobs, "fit_model", interrupt)
+    monkeypatch.setattr(samsjax, "fit", interrupt)
     with pytest.raises(SystemExit) as caught:
         sweep.main(["--out", str(copy), *GRID_FLAGS, *flags])
     assert caught.value.code == 130 and "the same command continues" in capsys.readouterr().err
