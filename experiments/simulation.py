@@ -17,8 +17,8 @@ less well than the softmax of library_nb does. In a trial (sams_vae, seed 0, oth
 
 No table is published for these simulations. The training recipe is our default one with the same budget for all.
 
-Estimate for two CPU cores, from four of the runs: half a minute each, a third of it training, and a quarter of an hour
-for all 30.
+Measured on two CPU cores: half a minute a run, most of it training, and 16 minutes for all 30; the table stands in the
+README.
 """
 
 from experiments.grid import Grid
