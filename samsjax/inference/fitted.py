@@ -130,8 +130,8 @@ def fit_many(
 ) -> list[Fitted | DivergenceError]:
     """`fit` for several seeds in one compiled program, as members of a `vmap`.
 
-    Worth it on accelerators, which one small model leaves idle; on two CPU cores it saves compilations only. Draws are
-    those of `fit` with the same seed; sums are grouped otherwise, so numbers agree closely but not to the bit.
+    Meant for accelerators, which one small model leaves idle; two CPU cores gain nothing. Draws are those of `fit` with
+    the same seed; sums are grouped otherwise, so numbers agree closely but not to the bit.
 
     Args:
         data: cells with a split, for all seeds, or one data set for each seed; all of equal sizes.

@@ -1,0 +1,31 @@
+"""The benchmarks run and print tables of positive times; what they time is their own business."""
+
+import pytest
+
+import samsjax
+from benchmarks import __main__ as door
+from benchmarks.together import TogetherBenchmark, measure
+from samsjax.errors import InputError
+from tests import small
+
+
+def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
+    sizes = ("--n-genes", "20", "--n-latent", "3", "--n-hidden", "4", "--batch-size", "16", "--n-batches", "2")
+    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.startswith("| 1 |")]
+    assert "python" in lines[0] and len(rows) == 3 and "4 -> 40" in rows[-1]
+    assert all(float(cell) > 0 for row in rows[:2] for cell in row.strip("| ").split(" | "))
+
+
+def test_members_are_timed_beside_single_fits(monkeypatch, capsys):
+    monkeypatch.setattr(samsjax, "simulate", lambda *, seed: (small.screen(seed), None))
+    (row,) = measure(TogetherBenchmark(n_members=(2,), n_steps=2, rounds=2))
+    assert row["members"] == 2 and row["min"] <= row["ratio, median of rounds"] <= row["max"]
+    assert min(row["one by one s, median"], row["together s, median"], row["compile s, together"]) > 0
+    assert "| members |" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_named_with_the_nearest():
+    with pytest.raises(InputError, match=r"unknown benchmark 'steps'. Did you mean 'step'"):
+        door.main(["steps"])
