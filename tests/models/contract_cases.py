@@ -1,0 +1,78 @@
+"""Which models are held to the contract, with which guides and likelihoods, and data that each can be trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from samsjax.data import PerturbationData
+from samsjax.data.encoding import Encoding, unique_combinations
+from samsjax.likelihoods import LIKELIHOODS, models_counts
+from samsjax.models import MODELS, ModelConfig
+from tests import small
+
+SIZES = {"n_latent": 4, "n_hidden": 8}
+VARIANTS = {
+    "sams_vae": [
+        {"guide": "mean_field"},
+        {"guide": "correlated", "embedding_n_hidden": 6},
+        {"guide": "mean_field", "mean_field_encoder": True},
+    ],
+    "sams_vae_beta_bernoulli": [
+        {"guide": "mean_field_bernoulli"},
+        {"guide": "correlated_bernoulli", "embedding_n_hidden": 6},
+        {"guide": "mean_field_beta"},
+    ],
+    "cpa_vae": [{}, {"mean_field_encoder": True}],
+    "svae_plus": [{}],
+    "conditional_vae": [{}],
+}
+
+
+def cases():
+    """Every model and guide with every likelihood; an encoder that sees less does not meet likelihoods but the first."""
+    for name in MODELS:
+        for variant in VARIANTS.get(name, []):
+            for likelihood in list(LIKELIHOODS)[: 1 if "mean_field_encoder" in variant else None]:
+                yield case(name, variant, likelihood)
+
+
+def trained_cases():
+    """Every model and variant with the first likelihood, and the first model with the others."""
+    first, *others = LIKELIHOODS
+    for name in MODELS:
+        for variant in VARIANTS.get(name, []):
+            yield case(name, variant, first)
+    for likelihood in others:
+        name = next(iter(MODELS))
+        yield case(name, VARIANTS[name][0], likelihood)
+
+
+def case(name, variant, likelihood):
+    """One configuration as a test parameter, named after its model, variant and likelihood."""
+    # Continuous values may be negative, where the logarithm of the default is undefined.
+    scale = {} if models_counts(likelihood) else {"normalization": "standardize"}
+    config = MODELS[name].config(likelihood=likelihood, **SIZES, **variant, **scale)
+    return pytest.param(config, id="-".join([name, *map(str, variant.values()), likelihood]))
+
+
+def data_for(config: ModelConfig) -> PerturbationData:
+    """The small screen as this model can be trained on it: continuous values, one perturbation per cell."""
+    data = small.screen()
+    if not models_counts(config.likelihood):
+        data = _standardised(data)
+    return data if config.composes else _combinations_as_unique(data)
+
+
+def _standardised(data: PerturbationData) -> PerturbationData:
+    """log(1 + counts) of every gene with mean 0 and variance 1."""
+    x = np.log1p(data.x.toarray())
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    ones = np.ones(data.n_cells, dtype=np.float32)
+    return replace(data, x=x.astype(np.float32), library_size=ones, library_size_source="ones")
+
+
+def _combinations_as_unique(data: PerturbationData) -> PerturbationData:
+    """Every combination as a perturbation of its own, in one slot per cell."""
+    encoding = unique_combinations(Encoding(data.perturbation_index, data.dosage, data.perturbation_names))
+    return replace(data, **vars(encoding))
