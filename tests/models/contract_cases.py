@@ -30,7 +30,7 @@ VARIANTS = {
 
 
 def cases():
-    """Every model and guide with every likelihood; an encoder that sees less does not meet likelihoods but the first."""
+    """Every model and guide with every likelihood; an encoder that sees less meets only the first likelihood."""
     for name in MODELS:
         for variant in VARIANTS.get(name, []):
             for likelihood in list(LIKELIHOODS)[: 1 if "mean_field_encoder" in variant else None]:
