@@ -1,15 +1,18 @@
 """Adding a model as `samsjax.models` says: one dataclass, one function, one line in the table; all the rest works."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 
 import samsjax
 from experiments import fit
+from samsjax.data import simulate
 from samsjax.effects import perturbations
 from samsjax.errors import InputError, check_range
 from samsjax.models import MODELS
@@ -17,7 +20,7 @@ from samsjax.models.base import DataStatistics, ModelConfig, ModelEntry
 from samsjax.models.parts import additive_cells, encode_basal, mean_field_embedding
 from samsjax.types import Batch, ModelGuide
 from tests import small
-from tests.experiments.doors import SMALL, read_json
+from tests.experiments.doors import read_json
 from tests.models.contract import PROMISES
 from tests.models.contract_cases import SIZES
 from tests.models.subject import subject
@@ -51,37 +54,51 @@ def build(config: ShiftModelConfig, statistics: DataStatistics) -> ModelGuide:
     return ModelGuide(model, guide, *statistics.sizes)
 
 
+CONFIG = ShiftModelConfig(shift_scale=0.3, **SIZES)
+SCORED = samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=8))
+
+
 @pytest.fixture(autouse=True)
 def in_the_table(monkeypatch):
     monkeypatch.setitem(MODELS, "my_model", ModelEntry(ShiftModelConfig, build))
 
 
 def test_it_keeps_the_contract():
-    model = subject(ShiftModelConfig(**SIZES), small.screen())
+    model = subject(CONFIG, small.screen())
     for promise in PROMISES:
         promise(model)
 
 
-def test_it_is_fitted_scored_and_saved(tmp_path):
-    data = small.screen()
-    fitted = samsjax.fit(data, ShiftModelConfig(**SIZES), TRAIN, progress=False)
+def test_the_library_and_the_command_line_know_it(tmp_path):
+    """Both fit, score and save it, with the same numbers."""
+    data, truth = simulate(small.SCREEN)
+    fitted = samsjax.fit(data, CONFIG, TRAIN, progress=False)
     bound_rises(fitted)
-    scores = samsjax.evaluate(fitted, data, samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=4)))
-    assert {"test/predictive_iwelbo", "ate/all/pearson"} <= set(scores.metrics)
-    assert np.isfinite(list(scores.metrics.values())).all()
-    assert scores.effects.mean.shape == (6, SIZES["n_latent"])
+    scores = samsjax.evaluate(fitted, data, SCORED, true_mask=truth.mask)
+    assert scores.effects.mean.shape == (small.SCREEN.n_perturbations, CONFIG.n_latent)
     assert not scores.effects.sparse
     saving_keeps_every_bit(fitted, data, tmp_path / "model")
 
+    settings = {"simulation": small.SCREEN, "model": CONFIG, "train": TRAIN, "evaluation": SCORED}
+    fit.main(["--model", "my_model", "--out", str(tmp_path / "run"), *flags(settings)])
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert {"test/predictive_iwelbo", "ate/all/pearson"} <= set(scores.metrics)
+    assert scores.metrics == {name: metrics[name] for name in scores.metrics}
+    assert read_json(tmp_path / "run" / "config.json")["model_name"] == "my_model"
+    assert samsjax.load(tmp_path / "run" / "model").config == CONFIG
+    assert len(pd.read_csv(tmp_path / "run" / "effects.csv")) == scores.effects.mean.size
 
-def test_the_command_line_knows_it(tmp_path):
-    out = tmp_path / "run"
-    fit.main(["--model", "my_model", "--model.shift-scale", "0.3", "--out", str(out), *SMALL])
-    config = read_json(out / "config.json")
-    assert (config["model_name"], config["model"]["shift_scale"]) == ("my_model", 0.3)
-    assert np.isfinite(read_json(out / "metrics.json")["test/predictive_iwelbo"])
-    assert samsjax.load(out / "model").config.shift_scale == 0.3
-    assert (out / "effects.csv").exists()
+
+def flags(settings: dict[str, Any]) -> Iterator[str]:
+    """The command line's flags for all in which these settings differ from their defaults."""
+    for prefix, value in settings.items():
+        if not is_dataclass(value):
+            yield from (f"--{prefix.replace('_', '-')}", str(value))
+        else:
+            default = type(value)()
+            changed = {f.name: getattr(value, f.name) for f in fields(value)}
+            changed = {name: v for name, v in changed.items() if v != getattr(default, name)}
+            yield from flags({f"{prefix}.{name}": v for name, v in changed.items()})
 
 
 def test_it_refuses_impossible_settings():
