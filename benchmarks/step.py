@@ -66,8 +66,9 @@ def measure(command: StepBenchmark) -> list[dict[str, Any]]:
             case.seconds.append((time.perf_counter() - start) / command.n_batches)
     rows = [_row(case) for case in cases]
     print(markdown_table(rows))
-    print()
-    print(markdown_table(_growth(command, cases)))
+    growth = _growth(command, cases)
+    if growth:  # not for a single number of perturbations
+        print("\n" + markdown_table(growth))
     return rows
 
 

@@ -16,6 +16,8 @@ def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     rows = [line for line in lines if line.startswith("| 1 |")]
     assert "python" in lines[0] and len(rows) == 3 and "4 -> 40" in rows[-1]
     assert all(float(cell) > 0 for row in rows[:2] for cell in row.strip("| ").split(" | "))
+    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "--rounds", "1"])
+    assert "->" not in capsys.readouterr().out
 
 
 def test_members_are_timed_beside_single_fits(monkeypatch, capsys):
