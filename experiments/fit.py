@@ -17,10 +17,11 @@ The simulations of papers, "svae_plus" of counts and "sams" of continuous values
     python -m experiments.fit --simulation sams --model.likelihood normal --model.normalization standardize \
         --evaluation.effects.transform counts --out runs/sams
 
-Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), effects.csv (perturbation x
-latent: inclusion probability, effect mean and sd), ate.h5ad (treatments x genes: model, standard error, data),
-latents.h5ad (cells x latents, and the split), model/ (the fitted model), environment.json (versions); for simulations
-also simulation.h5ad (values and truth). Where a flag is repeated, the last one counts.
+Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), rotations.csv (with
+--train.rotation sparse: what each rotation of latent space found), effects.csv (perturbation x latent: inclusion
+probability, effect mean and sd), ate.h5ad (treatments x genes: model, standard error, data), latents.h5ad (cells x
+latents, and the split), model/ (the fitted model), environment.json (versions); for simulations also simulation.h5ad
+(values and truth). Where a flag is repeated, the last one counts.
 """
 
 import time
@@ -244,7 +245,8 @@ def write_run(
         data: cells with a split.
         truth: of a simulation.
         folder: where files go; must exist.
-        everything: False writes the settings, history.csv, effects.csv and metrics.json only: no model and no .h5ad.
+        everything: False writes the settings, history.csv, rotations.csv, effects.csv and metrics.json only: no model
+            and no .h5ad.
 
     Returns:
         The metrics.
@@ -257,6 +259,8 @@ def write_run(
     output.write_json(folder / output.CONFIG, settings_of(command))
     output.write_json(folder / "environment.json", output.environment())
     output.write_rows(folder / "history.csv", fitted.history)
+    if fitted.rotations:
+        output.write_rows(folder / "rotations.csv", [report._asdict() for report in fitted.rotations])
     if everything:
         save(fitted, folder / "model")
         write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)

@@ -7,8 +7,9 @@
     scores = samsjax.evaluate(fitted, data)
     samsjax.save(fitted, "model/")
 
-Layers, each importing only those before it: `types`, `data`, `distributions`; `networks`, `normalization`, `effects`;
-`likelihoods`; `models`; `inference`; `evaluation`; `reporting`. AnnData appears in `data.anndata` and `reporting` only.
+Layers, each importing only those before it: `types`, `data`, `distributions`; `networks`, `normalization`, `effects`,
+`rotation`; `likelihoods`; `models`; `inference`; `evaluation`; `reporting`. AnnData appears in `data.anndata` and
+`reporting` only.
 """
 
 from samsjax.data import (
@@ -42,6 +43,7 @@ from samsjax.inference import (
     fit_many,
     load,
     log_weights,
+    rotate,
     save,
 )
 from samsjax.models import (
@@ -88,6 +90,7 @@ __all__ = [
     "posterior_latents",
     "predictive_iwelbo",
     "read_h5ad",
+    "rotate",
     "save",
     "simulate",
     "treatments",

@@ -5,13 +5,16 @@
 - `rows`: training only the rows of effects a batch needs, on large screens.
 - `batching`: cells on the device and minibatches. `epochs`: compiled passes. `training`: the loop between them.
 - `log_weights`: the one place that computes log p - log q; every bound is a reduction of it.
+- `rotating`: the sparse rotation of latent space between epochs. `after_fit`: that of a fitted model.
 - `fitted`: a trained model with its vocabulary. `checkpoint`: to disk and back.
 """
 
+from samsjax.inference.after_fit import rotate
 from samsjax.inference.checkpoint import load, save
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fitted import Fitted, Vocabulary, fit, fit_many
 from samsjax.inference.log_weights import LogWeights, iwelbo, log_weights
+from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, DivergenceWarning, FitResult
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "FitResult",
     "Fitted",
     "LogWeights",
+    "RotationReport",
     "TrainConfig",
     "Vocabulary",
     "fit",
@@ -27,5 +31,6 @@ __all__ = [
     "iwelbo",
     "load",
     "log_weights",
+    "rotate",
     "save",
 ]

@@ -19,6 +19,7 @@ from samsjax.data.covariates import n_levels
 from samsjax.errors import InputError, listing
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
 from samsjax.inference.log_weights import initial_parameters
+from samsjax.inference.rotating import RotationReport
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
 from samsjax.normalization import GeneStatistics
 
@@ -53,6 +54,7 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         "covariate_codes": fitted.covariate_codes.tolist(),
         "covariate_shares": fitted.covariate_shares.tolist(),
         "history": list(fitted.history),
+        "rotations": [report._asdict() for report in fitted.rotations],
         "files": _file_digests(folder / _ARRAYS),
         "versions": {name: version(name) for name in _PACKAGES},
     }
@@ -74,6 +76,7 @@ def load(folder: str | Path) -> Fitted:
         covariate_codes = np.asarray(description.get("covariate_codes", [[]]), dtype=np.int32)
         covariate_shares = np.asarray(description.get("covariate_shares", [1.0]), dtype=np.float32)
         files, history = description["files"], tuple(description["history"])
+        rotations = tuple(RotationReport(**report) for report in description.get("rotations", ()))
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
     _check_files(folder, files)
@@ -94,6 +97,7 @@ def load(folder: str | Path) -> Fitted:
         covariate_shares=covariate_shares,
         params=tree["params"],
         history=history,
+        rotations=rotations,
     )
 
 

@@ -37,6 +37,8 @@ class TrainConfig:
     """L2 added to the gradient (the published recipe uses 1e-6)."""
     clip_norm: float | None = 100.0
     """Largest global norm of a gradient, in nats per cell; none = no clipping."""
+    rotation: Literal["off", "sparse"] = "off"
+    """sparse: three times between epochs, turn latent space to the basis in which effects are sparsest."""
     patience: int | None = 40
     """Stop after this many passes without a better validation bound; none = use the whole budget."""
 
@@ -47,6 +49,7 @@ class TrainConfig:
         check_reweighting(self.reweighting, self.reweighting_factors)
         if self.reweighting is not None and self.objective != "sampled_kl":
             raise InputError(f"reweighting goes with objective 'sampled_kl', not {self.objective!r}")
+        check_choice("rotation", self.rotation, ("off", "sparse"))
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_range("learning_rate", self.learning_rate, above=0.0)
         check_range("effect_step_factor", self.effect_step_factor, above=0.0)

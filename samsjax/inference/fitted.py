@@ -14,11 +14,13 @@ from samsjax.errors import InputError
 from samsjax.inference.batching import carrying_cells
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.epochs import FitArrays, fit_arrays
+from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models
 from samsjax.likelihoods import models_counts
-from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder
+from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, latent_axes
 from samsjax.models.base import Build, check_composition
 from samsjax.normalization import gene_statistics
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import ModelGuide, Params
 
 N_LIBRARY_QUANTILES = 256
@@ -54,6 +56,8 @@ class Fitted:
     """float32 (combination,): share of the training cells with each combination; sums to 1."""
     params: Params
     history: tuple[dict[str, float], ...] = ()
+    rotations: tuple[RotationReport, ...] = ()
+    """What each sparse rotation of latent space found, in training or after it."""
     fit: FitResult | None = field(default=None, repr=False)
     """How the parameters were found; None for a loaded model."""
 
@@ -116,7 +120,9 @@ def fit(
     model = model if model is not None else SAMSVAEConfig()
     train = train if train is not None else TrainConfig()
     ready = _prepare(data, model, train)
-    result = fit_model(jax.random.key(seed), builder(model), ready.arrays, train, progress=progress)
+    result = fit_model(
+        jax.random.key(seed), builder(model), ready.arrays, train, _rotated_axes(model, train), progress=progress
+    )
     return _fitted(model, data, ready, result)
 
 
@@ -158,11 +164,30 @@ def fit_many(
             raise InputError(f"{len(data_sets)} data sets for {len(seeds)} seeds: give one for all, or one each")
         ready = [_prepare(each, model, train) for each in data_sets]
     keys = [jax.random.key(seed) for seed in seeds]
-    results = fit_models(keys, builder(model), [each.arrays for each in ready], train, progress=progress)
+    axes = _rotated_axes(model, train)
+    results = fit_models(keys, builder(model), [each.arrays for each in ready], train, axes, progress=progress)
     return [
         result if isinstance(result, DivergenceError) else _fitted(model, own, each, result)
         for own, each, result in zip(data_sets, ready, results, strict=True)
     ]
+
+
+def _rotated_axes(model: ModelConfig, train: TrainConfig) -> LatentAxes | None:
+    """How a fit rotates latent space: as the model says, if it is asked to and the model has masks.
+
+    Raises:
+        InputError: if it is asked to and cannot.
+    """
+    axes = latent_axes(model)
+    if train.rotation == "off":
+        return None
+    if axes is None or not axes.effects.sparse:
+        guide = f" with guide {model.guide!r}" if hasattr(model, "guide") else ""
+        raise InputError(
+            f"train.rotation {train.rotation!r} needs masks that turn with latent space, which "
+            f"{type(model).__name__}{guide} does not have: give 'off'"
+        )
+    return axes
 
 
 class _Ready(NamedTuple):
@@ -198,5 +223,6 @@ def _fitted(model: ModelConfig, data: PerturbationData, ready: _Ready, result: F
         covariate_shares=(n_cells / n_cells.sum()).astype(np.float32),
         params=result.params,
         history=result.history,
+        rotations=result.rotations,
         fit=result,
     )

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,9 @@ from samsjax.inference.batching import plan_batches
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.epochs import FitArrays, make_epochs
 from samsjax.inference.optimizer import learning_rate
+from samsjax.inference.rotating import Rotating, RotationReport, make_rotating, plan_rotation, rotation_epochs
 from samsjax.models.base import Build
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Params
 
 DIVERGENCE_ADVICE = (
@@ -47,7 +49,8 @@ class FitResult:
     params: Params
     """Those with the best validation bound (the last ones when there are no validation cells)."""
     history: tuple[dict[str, float], ...]
-    """One row per epoch: epoch, step, train_objective, val_elbo (nats per cell), learning_rate, seconds."""
+    """One row per epoch: epoch, step, train_objective, val_elbo (nats per cell), learning_rate, seconds, rotated (1 if
+    latent space was rotated after the epoch)."""
     best_epoch: int
     stopped: str
     """"budget", "early" (no better validation bound for `patience` epochs) or "diverged"."""
@@ -55,6 +58,8 @@ class FitResult:
     """Of all members of a program together; almost 0 for passes that an earlier fit compiled."""
     train_seconds: float
     """Of all members of a program together."""
+    rotations: tuple[RotationReport, ...] = ()
+    """What each sparse rotation found; none without them."""
 
     @property
     def n_steps(self) -> int:
@@ -63,7 +68,13 @@ class FitResult:
 
 
 def fit_model(
-    key: jax.Array, build: Build, arrays: FitArrays, config: TrainConfig, *, progress: bool = True
+    key: jax.Array,
+    build: Build,
+    arrays: FitArrays,
+    config: TrainConfig,
+    axes: LatentAxes | None = None,
+    *,
+    progress: bool = True,
 ) -> FitResult:
     """Climb the evidence lower bound on the training cells and keep the parameters best on the validation cells.
 
@@ -74,12 +85,13 @@ def fit_model(
         build: makes the model for the data's statistics.
         arrays: the data, see `epochs.fit_arrays`.
         config: budget and optimiser.
+        axes: how latent space is rotated between epochs; None: never.
         progress: show a bar when standard error is a terminal.
 
     Raises:
         DivergenceError: NaN or infinity in the first epoch.
     """
-    (result,) = _fit_members(jax.random.split(key, 3), None, build, arrays, config, progress=progress)
+    (result,) = _fit_members(jax.random.split(key, 3), None, build, arrays, config, axes, progress=progress)
     if isinstance(result, DivergenceError):
         raise result
     return result
@@ -90,6 +102,7 @@ def fit_models(
     build: Build,
     arrays: Sequence[FitArrays],
     config: TrainConfig,
+    axes: LatentAxes | None = None,
     *,
     progress: bool = True,
 ) -> list[FitResult | DivergenceError]:
@@ -112,7 +125,7 @@ def fit_models(
     together = arrays[0] if shared else jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
     member_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(jnp.stack(list(keys)))
     members = _Members(len(keys), None if shared else 0)
-    return _fit_members(member_keys, members, build, together, config, progress=progress)
+    return _fit_members(member_keys, members, build, together, config, axes, progress=progress)
 
 
 class _Members(NamedTuple):
@@ -129,12 +142,17 @@ class _Passes(NamedTuple):
     train: Callable[..., Any]
     params: Callable[..., Params]
     validate: Callable[..., Any]
+    rotating: Rotating | None = None
+    """Only for fits that rotate."""
 
 
 @lru_cache(maxsize=16)
-def _compiled(build: Build, config: TrainConfig, members: _Members | None, shapes: FitArrays) -> _Passes:
+def _compiled(
+    build: Build, config: TrainConfig, axes: LatentAxes | None, members: _Members | None, shapes: FitArrays
+) -> _Passes:
     """The passes of every fit with these settings and shapes; compiled once per process."""
     epochs = make_epochs(build, config)
+    rotating = None if axes is None else make_rotating(build, axes)
     keys: tuple[int, ...] = ()
     if members is not None:
         axis = members.data_axis
@@ -144,24 +162,39 @@ def _compiled(build: Build, config: TrainConfig, members: _Members | None, shape
             params=jax.vmap(epochs.params, in_axes=(0, axis)),
             validate=jax.vmap(epochs.validate, in_axes=(0, 0, axis)),
         )
+        if rotating is not None:
+            rotating = rotating._replace(
+                measure=jax.vmap(rotating.measure, in_axes=(0, 0, axis)), turn=jax.vmap(rotating.turn)
+            )
         keys = (members.n,)
     key = jax.eval_shape(lambda: jnp.broadcast_to(jax.random.key(0), keys))
     state = jax.eval_shape(epochs.init, key, shapes)
     params = jax.eval_shape(epochs.params, state, shapes)
-    return _Passes(
+    passes = _Passes(
         jax.jit(epochs.init).lower(key, shapes).compile(),
         jax.jit(epochs.train).lower(key, state, shapes).compile(),
         jax.jit(epochs.params).lower(state, shapes).compile(),
         jax.jit(epochs.validate).lower(key, params, shapes).compile(),
     )
+    if rotating is None:
+        return passes
+    return passes._replace(rotating=Rotating(jax.jit(rotating.measure), jax.jit(rotating.turn)))
 
 
 def _fit_members(
-    keys: jax.Array, members: _Members | None, build: Build, arrays: FitArrays, config: TrainConfig, *, progress: bool
+    keys: jax.Array,
+    members: _Members | None,
+    build: Build,
+    arrays: FitArrays,
+    config: TrainConfig,
+    axes: LatentAxes | None,
+    *,
+    progress: bool,
 ) -> list[FitResult | DivergenceError]:
     """Fit one model (`members` None) or several; `keys` are three, each with an axis for members if there are any."""
     start = time.perf_counter()
-    passes = _compiled(build, config, members, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    passes = _compiled(build, config, axes, members, shapes)
     compile_seconds = time.perf_counter() - start
     init_key, order_key, val_key = keys
     fold = jax.random.fold_in if members is None else jax.vmap(jax.random.fold_in, in_axes=(0, None))
@@ -173,11 +206,26 @@ def _fit_members(
         val_elbo = passes.validate(val_key, params, arrays)
         return Epoch(state, params, -losses.mean(axis=-1), val_elbo)
 
+    def rotate(rotating: Rotating, epoch: int, time: int, result: Epoch) -> tuple[Any, list[RotationReport]]:
+        key = fold(val_key, epoch)
+        measured = rotating.measure(key, result.params, arrays)
+        if members is None:
+            plan = plan_rotation(key, measured, time, epoch)
+            return rotating.turn(result.state, *plan[:3]), [plan.report]
+        own = [jax.tree.map(lambda leaf, m=member: leaf[m], measured) for member in range(members.n)]
+        plans = [plan_rotation(key[member], own[member], time, epoch) for member in range(members.n)]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(plan[:3] for plan in plans))
+        return rotating.turn(result.state, *stacked), [plan.report for plan in plans]
+
     n_train, has_validation = arrays.train.shape[-1], arrays.val.shape[-1] > 0
     n_batches = plan_batches(n_train, config.batch_size).n_batches
     start = time.perf_counter()
-    ways = [_Way(config, has_validation) for _ in range(1 if members is None else members.n)]
-    _climb(run_epoch, passes.init(init_key, arrays), ways, config, n_batches, progress=progress)
+    between = None
+    if passes.rotating is not None:
+        between = _Between(rotation_epochs(math.ceil(config.n_steps / n_batches)), partial(rotate, passes.rotating))
+    last_rotation = 0 if between is None else max(between.rotations, default=0)
+    ways = [_Way(config, has_validation, last_rotation) for _ in range(1 if members is None else members.n)]
+    _climb(run_epoch, passes.init(init_key, arrays), ways, config, n_batches, between, progress=progress)
     train_seconds = time.perf_counter() - start
     return [way.result(compile_seconds, train_seconds) for way in ways]
 
@@ -198,18 +246,33 @@ class Epoch(NamedTuple):
         return found if jnp.ndim(self.val_elbo) == 0 else jax.tree.map(lambda leaf: leaf[place], found)
 
 
+class _Between(NamedTuple):
+    """What happens between epochs."""
+
+    rotations: dict[int, int]
+    """After which epochs latent space is rotated, and which time that is."""
+    rotate: Callable[[int, int, Epoch], tuple[Any, list[RotationReport]]]
+    """(epoch, time, what the epoch gave) -> (state in the new basis, a report for each member)."""
+
+
 @dataclass
 class _Way:
-    """How far one member has come: its history, and the best parameters so far."""
+    """How far one member has come: its history, and the best parameters so far.
+
+    Parameters of the last rotation or earlier are only kept until there are later ones.
+    """
 
     config: TrainConfig
     has_validation: bool
+    last_rotation: int = 0
+    """Epoch of it; 0 without."""
     params: Params = field(default_factory=dict)
     bound: float = -math.inf
     best_epoch: int = 0
     stopped: str | None = None
     """None while it climbs."""
     history: list[dict[str, float]] = field(default_factory=list)
+    rotations: list[RotationReport] = field(default_factory=list)
 
     def add(self, epoch: int, result: Epoch, times: dict[str, float]) -> None:
         """Take note of an epoch; stop if it diverged, or if there was no better bound for `patience` epochs."""
@@ -221,17 +284,34 @@ class _Way:
             return
         bounds = {"train_objective": train_objective, "val_elbo": val_elbo}
         self.history.append({"epoch": epoch, "step": times["step"], **bounds, **times})
-        if not self.has_validation or val_elbo > self.bound:
+        first_of_its_basis = self.best_epoch <= self.last_rotation < epoch
+        if not self.has_validation or val_elbo > self.bound or first_of_its_basis:
             self.params, self.bound, self.best_epoch = result.params, val_elbo, epoch
-        if self.has_validation and self.config.patience is not None and epoch - self.best_epoch >= self.config.patience:
+        if not self.has_validation or self.config.patience is None or epoch <= self.last_rotation:
+            return
+        if epoch - self.best_epoch >= self.config.patience:
             self.stopped = "early"
+
+    def rotated(self, report: RotationReport) -> None:
+        """Take note that latent space was rotated after the epoch last added."""
+        if self.stopped is None:
+            self.history[-1]["rotated"] = 1.0
+            self.rotations.append(report)
 
     def result(self, compile_seconds: float, train_seconds: float) -> FitResult | DivergenceError:
         """What was found, or the error that nothing was."""
         if not self.history:
             return DivergenceError(f"training diverged in epoch 1, before any usable parameters: {DIVERGENCE_ADVICE}")
         stopped = self.stopped or "budget"
-        return FitResult(self.params, tuple(self.history), self.best_epoch, stopped, compile_seconds, train_seconds)
+        return FitResult(
+            self.params,
+            tuple(self.history),
+            self.best_epoch,
+            stopped,
+            compile_seconds,
+            train_seconds,
+            tuple(self.rotations),
+        )
 
 
 def _climb(
@@ -240,6 +320,7 @@ def _climb(
     ways: Sequence[_Way],
     config: TrainConfig,
     n_batches: int,
+    between: _Between | None = None,
     *,
     progress: bool,
 ) -> None:
@@ -259,6 +340,7 @@ def _climb(
             "step": step,
             "learning_rate": float(schedule(step - 1)),
             "seconds": time.perf_counter() - start,
+            "rotated": 0.0,
         }
         for place, way in enumerate(ways):
             if way.stopped is None:
@@ -267,6 +349,10 @@ def _climb(
         bar.set_postfix(train=f"{train:.2f}", val=f"{val:.2f}", refresh=False)
         if all(way.stopped for way in ways):
             break
+        if between is not None and epoch in between.rotations:
+            state, reports = between.rotate(epoch, between.rotations[epoch], result)
+            for way, report in zip(ways, reports, strict=True):
+                way.rotated(report)
 
 
 def _usable(train_objective: float, val_elbo: float, params: Params, *, has_validation: bool) -> bool:

@@ -5,10 +5,11 @@ what differs from it), a frozen config dataclass that extends `base.ModelConfig`
 `__post_init__`, and a `build(config, statistics)` that returns `ModelGuide(model, guide, *statistics.sizes)`: two
 NumPyro programs over a `Batch`, and the sizes to run them without data. Put local sites in `effects.cells`, shared ones
 in `effects.perturbations`, observe the genes at site "x" and record the decoder's input at site "z" (`parts` has pieces
-for all of it; its networks see the covariates). Effects on latents are read from the shared sites "mask" and "E". Write
-for one particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list of
-independent models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the model
-up from there.
+for all of it; its networks see the covariates). If latent space can be rotated without changing the model, a
+`latent_axes(config)` says which parameters turn with it. Effects on latents are read from the shared sites "mask" and
+"E". Write for one particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list
+of independent models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the
+model up from there.
 """
 
 from functools import lru_cache, partial
@@ -21,13 +22,16 @@ from samsjax.models.cpa_vae import CPAVAEConfig
 from samsjax.models.sams_vae import SAMSVAEConfig
 from samsjax.models.sams_vae_beta_bernoulli import SAMSVAEBetaBernoulliConfig
 from samsjax.models.svae_plus import SVAEPlusConfig
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import ModelGuide
 
 MODELS: dict[str, ModelEntry] = {
-    "sams_vae": ModelEntry(SAMSVAEConfig, sams_vae.build),
-    "sams_vae_beta_bernoulli": ModelEntry(SAMSVAEBetaBernoulliConfig, sams_vae_beta_bernoulli.build),
-    "cpa_vae": ModelEntry(CPAVAEConfig, cpa_vae.build),
-    "svae_plus": ModelEntry(SVAEPlusConfig, svae_plus.build),
+    "sams_vae": ModelEntry(SAMSVAEConfig, sams_vae.build, sams_vae.latent_axes),
+    "sams_vae_beta_bernoulli": ModelEntry(
+        SAMSVAEBetaBernoulliConfig, sams_vae_beta_bernoulli.build, sams_vae_beta_bernoulli.latent_axes
+    ),
+    "cpa_vae": ModelEntry(CPAVAEConfig, cpa_vae.build, cpa_vae.latent_axes),
+    "svae_plus": ModelEntry(SVAEPlusConfig, svae_plus.build, svae_plus.latent_axes),
     "conditional_vae": ModelEntry(ConditionalVAEConfig, conditional_vae.build),
 }
 
@@ -40,6 +44,11 @@ def model_name(config: ModelConfig) -> str:
 def build_model(config: ModelConfig, statistics: DataStatistics) -> ModelGuide:
     """The programs of the model `config` belongs to, for data of these sizes."""
     return MODELS[model_name(config)].build(config, statistics)
+
+
+def latent_axes(config: ModelConfig) -> LatentAxes | None:
+    """How the model's latent space can be rotated; None where it cannot."""
+    return MODELS[model_name(config)].latent_axes(config)
 
 
 @lru_cache
@@ -70,5 +79,6 @@ __all__ = [
     "build_model",
     "builder",
     "config_class",
+    "latent_axes",
     "model_name",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from samsjax.errors import InputError, check_choice, listing
 from samsjax.likelihoods import LIKELIHOODS
 from samsjax.normalization import NORMALIZATIONS, GeneStatistics
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import ModelGuide
 
 
@@ -85,6 +86,8 @@ class ModelEntry(NamedTuple):
 
     config: type[ModelConfig]
     build: Callable[[Any, DataStatistics], ModelGuide]
+    latent_axes: Callable[[Any], LatentAxes | None] = lambda config: None
+    """How latent space can be rotated under a configuration; None where it cannot."""
 
 
 Build = Callable[[DataStatistics], ModelGuide]

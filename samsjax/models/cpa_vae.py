@@ -21,7 +21,15 @@ import numpyro
 from samsjax.effects import perturbations
 from samsjax.errors import check_range
 from samsjax.models.base import DataStatistics, ModelConfig
-from samsjax.models.parts import additive_cells, encode_basal, mean_field_embedding, standard_normal
+from samsjax.models.parts import (
+    MEAN_FIELD_EMBEDDING,
+    additive_axes,
+    additive_cells,
+    encode_basal,
+    mean_field_embedding,
+    standard_normal,
+)
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 
@@ -37,6 +45,11 @@ class CPAVAEConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("embedding_prior_scale", self.embedding_prior_scale, above=0.0)
+
+
+def latent_axes(config: CPAVAEConfig) -> LatentAxes:
+    """How latent space can be rotated: nothing is sparse, but effects in few latent dimensions are easier to read."""
+    return additive_axes(MEAN_FIELD_EMBEDDING, mean_field_encoder=config.mean_field_encoder)
 
 
 def build(config: CPAVAEConfig, statistics: DataStatistics) -> ModelGuide:

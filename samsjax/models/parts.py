@@ -15,6 +15,7 @@ from samsjax.likelihoods import Decoder
 from samsjax.models.base import DataStatistics, ModelConfig, check_sizes
 from samsjax.networks import EmbeddingNetwork, GaussianNetwork, uniform_fan_in, zeros
 from samsjax.normalization import normalize
+from samsjax.rotation.axes import EffectParameters, LatentAxes
 from samsjax.types import Batch
 
 
@@ -113,6 +114,22 @@ def encode_basal(
     """Sample "z_basal" of an additive model; the encoder sees the cells' offsets unless it is mean-field."""
     more = () if mean_field_encoder else (offset(effect, batch),)
     encode_cells("z_basal", config, statistics, batch, *more)
+
+
+def additive_axes(effects: EffectParameters, *, mean_field_encoder: bool) -> LatentAxes:
+    """Where latent space appears in the networks of an additive model (`additive_cells`, `encode_basal`)."""
+    first = ("trunk", "layer_0")
+    decoder, encoder = ("decoder$params", *first, "kernel_0"), ("encoder$params", *first, "kernel_1")
+    return LatentAxes(
+        effects=effects,
+        into=(("encoder$params", "loc", "kernel_0"), ("encoder$params", "loc", "bias")),
+        out_of=(decoder,) if mean_field_encoder else (decoder, encoder),
+        log_variances=(("encoder$params", "log_variance", "kernel_0"), ("encoder$params", "log_variance", "bias")),
+    )
+
+
+MEAN_FIELD_EMBEDDING = EffectParameters("E_loc", "E_log_scale")
+"""Parameters of `mean_field_embedding`."""
 
 
 def mean_field_embedding(config: ModelConfig, statistics: DataStatistics, batch: Batch) -> dist.Distribution:

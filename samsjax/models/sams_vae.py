@@ -28,7 +28,9 @@ from samsjax.effects import perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
+    MEAN_FIELD_EMBEDDING,
     EmbeddingNetworkConfig,
+    additive_axes,
     additive_cells,
     correlated_embedding,
     encode_basal,
@@ -37,6 +39,7 @@ from samsjax.models.parts import (
     standard_normal,
 )
 from samsjax.networks import zeros
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 GUIDES = ("mean_field", "correlated")
@@ -61,6 +64,14 @@ class SAMSVAEConfig(EmbeddingNetworkConfig, ModelConfig):
         check_choice("guide", self.guide, GUIDES)
         check_range("mask_prior_prob", self.mask_prior_prob, above=0.0, below=1.0)
         check_range("embedding_prior_scale", self.embedding_prior_scale, above=0.0)
+
+
+def latent_axes(config: SAMSVAEConfig) -> LatentAxes | None:
+    """How latent space can be rotated; None for the correlated guide, whose effects come from a network of the mask."""
+    if config.guide == "correlated":
+        return None
+    effects = MEAN_FIELD_EMBEDDING._replace(mask_logits="mask_logits")
+    return additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
 
 
 def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:

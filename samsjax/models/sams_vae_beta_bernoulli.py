@@ -31,7 +31,9 @@ from samsjax.effects import perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
+    MEAN_FIELD_EMBEDDING,
     EmbeddingNetworkConfig,
+    additive_axes,
     additive_cells,
     correlated_embedding,
     encode_basal,
@@ -40,6 +42,7 @@ from samsjax.models.parts import (
     standard_normal,
 )
 from samsjax.networks import zeros
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 GUIDES = ("mean_field_bernoulli", "correlated_bernoulli", "mean_field_beta")
@@ -66,6 +69,19 @@ class SAMSVAEBetaBernoulliConfig(EmbeddingNetworkConfig, ModelConfig):
         check_choice("guide", self.guide, GUIDES)
         for name in ("mask_prior_alpha", "mask_prior_beta", "embedding_prior_scale"):
             check_range(name, getattr(self, name), above=0.0)
+
+
+def latent_axes(config: SAMSVAEBetaBernoulliConfig) -> LatentAxes | None:
+    """How latent space can be rotated; None for the correlated guide, whose effects come from a network of the mask."""
+    if config.guide == "correlated_bernoulli":
+        return None
+    masks = (
+        {"mask_log_concentrations": ("mask_log_alpha", "mask_log_beta")}
+        if config.guide == "mean_field_beta"
+        else {"mask_logits": "mask_logits"}
+    )
+    effects = MEAN_FIELD_EMBEDDING._replace(**masks)
+    return additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
 
 
 def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> ModelGuide:

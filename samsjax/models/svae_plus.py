@@ -29,8 +29,9 @@ from samsjax.distributions import StraightThroughBernoulli
 from samsjax.effects import cells, offset, perturbations
 from samsjax.errors import check_range
 from samsjax.models.base import DataStatistics, ModelConfig
-from samsjax.models.parts import encode_cells, observe_genes, shared_parameter
+from samsjax.models.parts import additive_axes, encode_cells, observe_genes, shared_parameter
 from samsjax.networks import zeros
+from samsjax.rotation.axes import EffectParameters, LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 
@@ -49,6 +50,13 @@ class SVAEPlusConfig(ModelConfig):
         super().__post_init__()
         check_range("mask_beta_1", self.mask_beta_1, above=0.0)
         check_range("mask_beta_2", self.mask_beta_2, above=0.0)
+
+
+def latent_axes(config: SVAEPlusConfig) -> LatentAxes:
+    """How latent space can be rotated; the encoder's states include the shifts."""
+    del config
+    axes = additive_axes(EffectParameters("E_mean", mask_logits="mask_logits"), mean_field_encoder=True)
+    return axes._replace(cells="z", cells_shifted=True)
 
 
 def build(config: SVAEPlusConfig, statistics: DataStatistics) -> ModelGuide:
