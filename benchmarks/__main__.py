@@ -1,10 +1,10 @@
-"""Choose a benchmark and its settings: `python -m benchmarks {step,recovery,together} --help`."""
+"""Choose a benchmark and its settings: `python -m benchmarks {step,recovery,rotation,together} --help`."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import recovery, step, together
+from benchmarks import recovery, rotation, step, together
 from benchmarks.report import machine
 from experiments.cli import parse, run
 from samsjax.errors import check_choice
@@ -12,6 +12,7 @@ from samsjax.errors import check_choice
 CASES: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "step": (step.StepBenchmark, step.measure),
     "recovery": (recovery.RecoveryBenchmark, recovery.measure),
+    "rotation": (rotation.RotationBenchmark, rotation.measure),
     "together": (together.TogetherBenchmark, together.measure),
 }
 

@@ -9,7 +9,7 @@
 from samsjax.evaluation.bounds import posterior_latents, predictive_iwelbo
 from samsjax.evaluation.data_effects import AverageEffects, data_effects
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
-from samsjax.evaluation.masks import MaskAgreement, mask_agreement
+from samsjax.evaluation.masks import MaskAgreement, mask_agreement, mask_average_precision
 from samsjax.evaluation.metrics import effect_scores
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
 from samsjax.evaluation.posterior_effects import PosteriorEffects, posterior_effects
@@ -27,6 +27,7 @@ __all__ = [
     "effect_scores",
     "evaluate",
     "mask_agreement",
+    "mask_average_precision",
     "model_effects",
     "posterior_effects",
     "posterior_latents",

@@ -11,7 +11,7 @@ from samsjax.data.encoding import Treatments, treatments
 from samsjax.errors import check_range
 from samsjax.evaluation.bounds import predictive_iwelbo
 from samsjax.evaluation.data_effects import AverageEffects, data_effects
-from samsjax.evaluation.masks import mask_agreement
+from samsjax.evaluation.masks import mask_agreement, mask_average_precision
 from samsjax.evaluation.metrics import effect_scores
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
 from samsjax.evaluation.posterior_effects import PosteriorEffects, posterior_effects
@@ -89,6 +89,8 @@ def evaluate(
     if true_mask is not None and effects is not None and effects.sparse:
         agreement = mask_agreement(true_mask, effects.mask)
         metrics |= {f"mask/{name}": getattr(agreement, name) for name in ("precision", "recall", "f1")}
+        precision = mask_average_precision(true_mask, effects.inclusion_probability, agreement)
+        metrics["mask/average_precision"] = precision
     return Evaluation(metrics, treated, predicted, measured, effects)
 
 

@@ -44,3 +44,27 @@ def mask_agreement(truth: np.ndarray, estimate: np.ndarray) -> MaskAgreement:
     precision = hits / n_found if n_found else 0.0
     recall = hits / n_true if n_true else 1.0
     return MaskAgreement(float(precision), float(recall), float(2 * hits / (n_true + n_found)), rows, columns)
+
+
+def mask_average_precision(truth: np.ndarray, score: np.ndarray, agreement: MaskAgreement) -> float:
+    """Area under the precision-recall curve of a score of entries, such as the inclusion probability.
+
+    Precision at each distinct score, weighted by the recall it adds. Unlike F1 it asks nothing of the threshold.
+
+    Args:
+        truth: bool (perturbation, true latent).
+        score: (perturbation, latent); larger = more likely active. Entries of unmatched latents count as false, and
+            true entries of unmatched latents as never found.
+        agreement: the matching of latents, from `mask_agreement`.
+
+    Returns:
+        In [0, 1]; NaN if no entry is true.
+    """
+    label = np.zeros(score.shape, dtype=bool)
+    label[:, agreement.estimated_latents] = truth[:, agreement.true_latents]
+    order = np.argsort(-score, axis=None, kind="stable")
+    ranked, values = label.ravel()[order], score.ravel()[order]
+    last_of_ties = np.append(np.diff(values) != 0, True)
+    hits = np.cumsum(ranked)[last_of_ties]
+    precision = hits / (np.flatnonzero(last_of_ties) + 1)
+    return float((precision * np.diff(hits, prepend=0)).sum() / truth.sum()) if truth.any() else float("nan")

@@ -14,7 +14,7 @@ _LARGEST_SHARE = 0.5
 
 
 def inclusion_log_odds(
-    effects: Float[Array, "perturbation latent"], sd: Float[Array, "perturbation latent"] | float
+    effects: Float[Array, "perturbation latent"], sd: Float[Array, "perturbation latent"]
 ) -> Float[Array, "perturbation latent"]:
     """Log odds that an entry is a real effect rather than nothing, given its size and its posterior uncertainty.
 
@@ -30,7 +30,7 @@ def inclusion_log_odds(
     """
     scale = typical_effect(effects)
     y = (effects / jnp.where(scale > 0, scale, 1.0)) ** 2
-    variance = jnp.broadcast_to((jnp.asarray(sd) / jnp.where(scale > 0, scale, 1.0)) ** 2, y.shape)
+    variance = (sd / jnp.where(scale > 0, scale, 1.0)) ** 2
     nothing = variance + BLUR**2
 
     def log_odds(share: Array, slab: Array) -> Array:
@@ -38,7 +38,7 @@ def inclusion_log_odds(
         gain = y * (1 / nothing - 1 / something) - jnp.log(something / nothing)
         return jnp.log(share) - jnp.log1p(-share) + 0.5 * gain
 
-    def maximise(_: int, fitted: tuple[Array, Array]) -> tuple[Array, Array]:
+    def maximise(_: Array, fitted: tuple[Array, Array]) -> tuple[Array, Array]:
         share, slab = fitted
         p = jax.nn.sigmoid(log_odds(share, slab))
         shrink = slab / (slab + nothing)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 N_STARTS = 32
@@ -59,7 +60,7 @@ def typical_effect(effects: Float[Array, "perturbation latent"]) -> Float[Array,
 def smooth_l1(effects: Float[Array, "perturbation latent"], mu: Float[Array, ""] | float) -> Float[Array, ""]:
     """Sum of mu log cosh(effect / mu): |effect| - mu log 2 far from zero, effect^2 / (2 mu) close to it."""
     scaled = jnp.abs(effects) / mu
-    return (mu * (scaled + jnp.log1p(jnp.exp(-2 * scaled)) - jnp.log(2.0))).sum()
+    return (mu * (scaled + jnp.log1p(jnp.exp(-2 * scaled)) - np.log(2.0))).sum()
 
 
 def smooth_l1_gradient(
@@ -133,7 +134,7 @@ def closest_columns(rotation: Float[Array, "latent latent"]) -> tuple[Int[Array,
     """
     n_latent = rotation.shape[0]
 
-    def place(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def place(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         left, order = state
         row, column = jnp.unravel_index(jnp.argmax(left), left.shape)
         return left.at[row].set(-1.0).at[:, column].set(-1.0), order.at[row].set(column)

@@ -4,6 +4,8 @@ import pytest
 
 import samsjax
 from benchmarks import __main__ as door
+from benchmarks import rotation
+from benchmarks.rotation import RotationBenchmark
 from benchmarks.together import TogetherBenchmark, measure
 from samsjax.errors import InputError
 from tests import small
@@ -31,3 +33,13 @@ def test_members_are_timed_beside_single_fits(monkeypatch, capsys):
 def test_an_unknown_benchmark_is_named_with_the_nearest():
     with pytest.raises(InputError, match=r"unknown benchmark 'steps'. Did you mean 'step'"):
         door.main(["steps"])
+
+
+def test_rotation_is_compared_on_every_screen(monkeypatch, capsys):
+    monkeypatch.setattr(rotation, "MANY", small.SCREEN)
+    (off, sparse) = rotation.measure(RotationBenchmark(seeds=(0,), n_steps=20, screens=("8 latents",)))
+    assert (off["rotation"], sparse["rotation"]) == ("off", "sparse")
+    assert all(0 <= float(row[name]) <= 1 for row in (off, sparse) for name in ("mean", "mean "))
+    assert capsys.readouterr().out.count("8 latents") == 2
+    with pytest.raises(InputError, match=r"unknown screen '9 latents'. Did you mean '8 latents'"):
+        RotationBenchmark(screens=("9 latents",))

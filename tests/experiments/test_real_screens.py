@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments import fit
+from samsjax.evaluation import mask_agreement
 from tests.experiments.doors import read_json
 
 pytestmark = pytest.mark.slow
@@ -28,6 +29,25 @@ def test_interferon_knock_outs_agree_and_idle_targets_stay_empty(shared_data_dir
     assert strength[NO_EFFECT].max() < strength[INTERFERON].min()
     norm = (ate**2).sum(axis=1) ** 0.5
     assert norm[NO_EFFECT].max() < 0.25 * norm[INTERFERON].min()
+
+
+def test_rotated_masks_are_the_pathways_whatever_the_seed(shared_data_dir, tmp_path):
+    """One latent dimension for the interferon pathway, another for SMAD4, none for the targets without effect."""
+    path = shared_data_dir / "papalexi21_dev_rep12.h5ad"
+    masks = []
+    for seed in ("0", "1"):
+        flags = ["--data.path", str(path), "--train.rotation", "sparse", "--train.n-steps", "3000", "--seed", seed]
+        fit.main([*flags, "--out", str(tmp_path / seed)])
+        effects = pd.read_csv(tmp_path / seed / "effects.csv")
+        strength = effects.pivot_table("effect_mean", "perturbation", "latent").abs()
+        assert strength.idxmax(axis=1)[INTERFERON].nunique() == 1
+        assert strength.idxmax(axis=1)["SMAD4"] != strength.idxmax(axis=1)["STAT1"]
+        active = effects.pivot_table("inclusion_probability", "perturbation", "latent") > 0.5
+        assert active.loc[[*INTERFERON, "SMAD4"]].any(axis=1).all()
+        assert not active.loc[NO_EFFECT].any(axis=None)
+        assert len(pd.read_csv(tmp_path / seed / "rotations.csv")) == 3
+        masks.append(active.to_numpy())
+    assert mask_agreement(*masks).f1 >= 0.9
 
 
 def test_norman_with_transcriptome_totals(shared_data_dir, tmp_path, recwarn):

@@ -5,7 +5,7 @@ one is held to the same promises.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from samsjax.effects import PERTURBATIONS
 from samsjax.inference.log_weights import effect_parameters, local_log_weight, traces
 from samsjax.inference.rows import present_rows, take_rows
 from samsjax.likelihoods import models_counts
+from samsjax.models import latent_axes
+from samsjax.rotation.axes import LatentAxes, MaskedEffects, put_effects, turn_networks
 from samsjax.types import Batch
 from tests.models.subject import (
     CELLS,
@@ -168,6 +170,23 @@ def draws_have_the_moments_of_their_distribution(s: Subject) -> None:
     assert (np.abs(x.var(axis=0) - variance) / error_of_variance).max() < N_STANDARD_ERRORS
 
 
+def turned_latent_space_says_the_same(s: Subject) -> None:
+    """Cells are as likely and encoded means turn; variances are exact where axes are only swapped and flipped."""
+    axes = latent_axes(s.config)
+    if axes is None:
+        return
+    n_latent = s.config.n_latent
+    swap = jnp.eye(n_latent)[::-1] * jnp.where(jnp.arange(n_latent) % 2 == 0, 1.0, -1.0)
+    rotation = jax.random.orthogonal(KEYS[0], n_latent)
+    for turn, exact in ((rotation, False), (swap, True)):
+        before, after = (_cells_in_basis(s, axes, basis) for basis in (jnp.eye(n_latent), turn))
+        assert_allclose(after.reconstruction, before.reconstruction, rtol=1e-4, atol=1e-3)
+        assert_allclose(after.prior, before.prior, rtol=1e-4, atol=1e-4)
+        assert_allclose(after.encoded_mean, before.encoded_mean @ turn, rtol=1e-4, atol=1e-4)
+        if exact:
+            assert_allclose(after.encoded_variance, before.encoded_variance @ turn**2, rtol=1e-4)
+
+
 PROMISES: tuple[Callable[[Subject], None], ...] = (
     sites_and_plates_match,
     log_weights_are_finite,
@@ -181,7 +200,30 @@ PROMISES: tuple[Callable[[Subject], None], ...] = (
     empty_slots_say_nothing,
     filled_slots_matter,
     draws_have_the_moments_of_their_distribution,
+    turned_latent_space_says_the_same,
 )
+
+
+class _Cells(NamedTuple):
+    """What a model and its guide say about `CELLS`."""
+
+    reconstruction: jax.Array
+    prior: jax.Array
+    encoded_mean: jax.Array
+    encoded_variance: jax.Array
+
+
+def _cells_in_basis(s: Subject, axes: LatentAxes, rotation: jax.Array) -> _Cells:
+    """The cells under turned parameters, at turned draws of effects (none masked) and states."""
+    embedding, draws = s.params[axes.effects.loc], s.draws(0)
+    nothing = jnp.zeros_like(embedding)
+    params = turn_networks(s.params, axes, rotation)
+    params = put_effects(params, axes.effects, MaskedEffects(embedding @ rotation, nothing + 1e-2), nothing)
+    given = {"mask": jnp.ones_like(embedding), "E": embedding @ rotation, axes.cells: draws[axes.cells] @ rotation}
+    model_trace, guide_trace = traces(KEYS[0], s.model_guide, params, s.batch(CELLS), given)
+    state, encoded = model_trace[axes.cells], guide_trace[axes.cells]["fn"]
+    x = model_trace["x"]
+    return _Cells(x["fn"].log_prob(x["value"]), state["fn"].log_prob(state["value"]), encoded.mean, encoded.variance)
 
 
 def _with_dosage(batch: Batch, *by_slot: float) -> Batch:
