@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from samsjax.errors import InputError
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.rotating import DECISIVENESS, report_of
-from samsjax.models import latent_axes
+from samsjax.models import described, latent_axes
 from samsjax.rotation.activity import inclusion_log_odds
 from samsjax.rotation.axes import MaskedEffects, masked_effects, put_effects, turn_effects, turn_networks
 from samsjax.rotation.search import search
@@ -32,8 +32,7 @@ def rotate(fitted: Fitted, *, seed: int = 0) -> Fitted:
     """
     axes = latent_axes(fitted.config)
     if axes is None:
-        guide = f" with guide {fitted.config.guide!r}" if hasattr(fitted.config, "guide") else ""
-        raise InputError(f"{type(fitted.config).__name__}{guide} has no effects that can be rotated")
+        raise InputError(f"{described(fitted.config)} has no effects that can be rotated")
     effects = masked_effects(fitted.params, axes.effects)
     found = search(jax.random.key(seed), effects.mean)
     turned = turn_effects(effects, found.rotation)

@@ -17,7 +17,7 @@ from samsjax.inference.epochs import FitArrays, fit_arrays
 from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models
 from samsjax.likelihoods import models_counts
-from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, latent_axes
+from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, described, latent_axes
 from samsjax.models.base import Build, check_composition
 from samsjax.normalization import gene_statistics
 from samsjax.rotation.axes import LatentAxes
@@ -182,10 +182,9 @@ def _rotated_axes(model: ModelConfig, train: TrainConfig) -> LatentAxes | None:
     if train.rotation == "off":
         return None
     if axes is None or not axes.effects.sparse:
-        guide = f" with guide {model.guide!r}" if hasattr(model, "guide") else ""
         raise InputError(
             f"train.rotation {train.rotation!r} needs masks that turn with latent space, which "
-            f"{type(model).__name__}{guide} does not have: give 'off'"
+            f"{described(model)} does not have: give 'off'"
         )
     return axes
 

@@ -41,7 +41,7 @@ FRACTIONS = (0.3, 0.5, 0.7)
 """Parts of the budget after which a fit rotates: effects must have formed, and masks need time to settle."""
 DECISIVENESS = (1.5, 1.5, 4.0)
 """Largest log odds of inclusion after each rotation; after the first, those of every effect in use."""
-IN_USE_ABOVE = 0.1
+IN_USE_ABOVE = 0.05
 """Variance over cells of a latent direction's posterior mean (the prior has 1) above which cells use it."""
 N_CELLS = 4096
 """Most training cells to measure that with."""
@@ -123,7 +123,11 @@ class Plan(NamedTuple):
 
 def plan_rotation(key: jax.Array, measured: Measured, time: int, epoch: int) -> Plan:
     """Where to turn the model at its `time`-th rotation, and which masks to believe then."""
-    values, vectors = np.linalg.eigh(np.asarray(measured.covariance, dtype=np.float64))
+    covariance = np.asarray(measured.covariance, dtype=np.float64)
+    if not np.isfinite(covariance).all():
+        # One of several members has diverged: its parameters were set aside, and nobody reads what comes of it.
+        covariance = np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance)
     n_used = max(1, int((values > IN_USE_ABOVE).sum()))
     basis = jnp.asarray(vectors[:, ::-1].copy(), dtype=jnp.float32)
     found = search(key, measured.effects.mean @ basis[:, :n_used])

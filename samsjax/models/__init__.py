@@ -51,6 +51,12 @@ def latent_axes(config: ModelConfig) -> LatentAxes | None:
     return MODELS[model_name(config)].latent_axes(config)
 
 
+def described(config: ModelConfig) -> str:
+    """The configuration's class and, if it has a choice of them, its guide: for messages."""
+    guide = getattr(config, "guide", None)
+    return type(config).__name__ + (f" with guide {guide!r}" if guide is not None else "")
+
+
 @lru_cache
 def builder(config: ModelConfig) -> Build:
     """`build_model` of this configuration; the same function for equal configurations."""
@@ -79,6 +85,7 @@ __all__ = [
     "build_model",
     "builder",
     "config_class",
+    "described",
     "latent_axes",
     "model_name",
 ]

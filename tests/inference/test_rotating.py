@@ -13,7 +13,8 @@ from samsjax.errors import InputError
 from samsjax.evaluation import mask_agreement
 from samsjax.inference import training
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.rotating import RotationReport, rotation_epochs
+from samsjax.inference.rotating import Measured, RotationReport, plan_rotation, rotation_epochs
+from samsjax.rotation.axes import MaskedEffects
 from tests import small
 
 TRAIN = replace(small.TRAIN, n_steps=40, rotation="sparse")
@@ -88,6 +89,12 @@ def test_members_of_one_program_rotate_each_for_itself(data, rotated):
 def test_models_without_masks_that_turn_are_refused(data, model):
     with pytest.raises(InputError, match=f"{type(model).__name__}.*does not have: give 'off'"):
         samsjax.fit(data, model, TRAIN)
+
+
+def test_a_member_that_has_diverged_does_not_stop_the_others():
+    nothing = jnp.full((3, 4), jnp.nan)
+    plan = plan_rotation(jax.random.key(0), Measured(MaskedEffects(nothing, nothing), jnp.full((4, 4), jnp.nan)), 1, 5)
+    assert plan.rotation.shape == (4, 4)
 
 
 @pytest.mark.parametrize(("n_epochs", "expected"), [(1, {}), (2, {1: 2}), (10, {3: 0, 5: 1, 7: 2})])
