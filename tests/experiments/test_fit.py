@@ -37,7 +37,7 @@ METRICS = {
     *(f"ate/{split}/{score}" for split in ("train", "val", "test", "all", "published") for score in SCORES),
     *("time/compile_s", "time/train_s", "time/steps", "time/evaluate_s", "memory/peak_gb"),
 }
-MASKS = {"mask/precision", "mask/recall", "mask/f1"}
+MASKS = {"mask/precision", "mask/recall", "mask/f1", "mask/average_precision"}
 PERTURBATIONS = [f"P{i}" for i in range(1, 7)]
 
 
@@ -109,7 +109,7 @@ def test_config_is_complete_and_reads_back(runs, which):
 def test_history(runs):
     with (runs.simulated / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "step", "train_objective", "val_elbo", "learning_rate", "seconds"]
+    assert list(rows[0]) == ["epoch", "step", "train_objective", "val_elbo", "learning_rate", "seconds", "rotated"]
     assert [int(row["epoch"]) for row in rows] == list(range(1, 11))
     assert [int(row["step"]) for row in rows] == list(range(2, 21, 2))  # 172 training cells in batches of 86
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
