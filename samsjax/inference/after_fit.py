@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from samsjax.errors import InputError
 from samsjax.inference.fitted import Fitted
+from samsjax.inference.putting_effects import put_effects
 from samsjax.inference.rotating import DECISIVENESS, report_of
 from samsjax.models import described, latent_axes
 from samsjax.rotation.activity import inclusion_log_odds
-from samsjax.rotation.axes import MaskedEffects, masked_effects, put_effects, turn_effects, turn_networks
+from samsjax.rotation.axes import MaskedEffects, masked_effects, turn_effects, turn_networks
 from samsjax.rotation.search import search
 
 
@@ -27,8 +28,7 @@ def rotate(fitted: Fitted, *, seed: int = 0) -> Fitted:
         seed: decides the starts of the search.
 
     Raises:
-        InputError: for a model without additive effects in latent space (conditional VAE), or whose effects are those
-            of a network of the mask (correlated guides).
+        InputError: for a model without additive effects in latent space (conditional VAE).
     """
     axes = latent_axes(fitted.config)
     if axes is None:

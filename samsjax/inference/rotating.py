@@ -22,6 +22,7 @@ from samsjax.effects import offset
 from samsjax.inference.batching import gather
 from samsjax.inference.epochs import FitArrays
 from samsjax.inference.log_weights import effect_parameters, traces
+from samsjax.inference.putting_effects import put_effects
 from samsjax.inference.rows import present_rows, take_rows
 from samsjax.models.base import Build
 from samsjax.rotation.activity import inclusion_log_odds
@@ -29,7 +30,6 @@ from samsjax.rotation.axes import (
     LatentAxes,
     MaskedEffects,
     masked_effects,
-    put_effects,
     turn_effects,
     turn_moments,
     turn_networks,

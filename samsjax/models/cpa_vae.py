@@ -29,7 +29,7 @@ from samsjax.models.parts import (
     mean_field_embedding,
     standard_normal,
 )
-from samsjax.rotation.axes import LatentAxes
+from samsjax.rotation.axes import EffectParameters, LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 
@@ -49,7 +49,7 @@ class CPAVAEConfig(ModelConfig):
 
 def latent_axes(config: CPAVAEConfig) -> LatentAxes:
     """How latent space can be rotated: nothing is sparse, but effects in few latent dimensions are easier to read."""
-    return additive_axes(MEAN_FIELD_EMBEDDING, mean_field_encoder=config.mean_field_encoder)
+    return additive_axes(EffectParameters(MEAN_FIELD_EMBEDDING), mean_field_encoder=config.mean_field_encoder)
 
 
 def build(config: CPAVAEConfig, statistics: DataStatistics) -> ModelGuide:

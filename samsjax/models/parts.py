@@ -15,7 +15,7 @@ from samsjax.likelihoods import Decoder
 from samsjax.models.base import DataStatistics, ModelConfig, check_sizes
 from samsjax.networks import EmbeddingNetwork, GaussianNetwork, uniform_fan_in, zeros
 from samsjax.normalization import normalize
-from samsjax.rotation.axes import EffectParameters, LatentAxes
+from samsjax.rotation.axes import EffectParameters, EmbeddingOfMask, EmbeddingTables, LatentAxes
 from samsjax.types import Batch
 
 
@@ -120,16 +120,27 @@ def additive_axes(effects: EffectParameters, *, mean_field_encoder: bool) -> Lat
     """Where latent space appears in the networks of an additive model (`additive_cells`, `encode_basal`)."""
     first = ("trunk", "layer_0")
     decoder, encoder = ("decoder$params", *first, "kernel_0"), ("encoder$params", *first, "kernel_1")
+    of_effects = [effects.embedding.params] if isinstance(effects.embedding, EmbeddingOfMask) else []
+    gaussian_networks = ["encoder$params", *of_effects]
     return LatentAxes(
         effects=effects,
-        into=(("encoder$params", "loc", "kernel_0"), ("encoder$params", "loc", "bias")),
+        into=tuple((network, "loc", name) for network in gaussian_networks for name in ("kernel_0", "bias")),
         out_of=(decoder,) if mean_field_encoder else (decoder, encoder),
-        log_variances=(("encoder$params", "log_variance", "kernel_0"), ("encoder$params", "log_variance", "bias")),
+        log_variances=tuple(
+            (network, "log_variance", name) for network in gaussian_networks for name in ("kernel_0", "bias")
+        ),
     )
 
 
-MEAN_FIELD_EMBEDDING = EffectParameters("E_loc", "E_log_scale")
+MEAN_FIELD_EMBEDDING = EmbeddingTables("E_loc", "E_log_scale")
 """Parameters of `mean_field_embedding`."""
+
+
+def correlated_embedding_parameters(n_latent: int, embedding: EmbeddingNetworkConfig) -> EmbeddingOfMask:
+    """Parameters of `correlated_embedding`."""
+    # The width of the inputs only matters for initial weights.
+    network = EmbeddingNetwork(n_latent, embedding.embedding_n_layers, embedding.embedding_n_hidden, n_inputs=1)
+    return EmbeddingOfMask(network, "embedding$params", "identity")
 
 
 def mean_field_embedding(config: ModelConfig, statistics: DataStatistics, batch: Batch) -> dist.Distribution:

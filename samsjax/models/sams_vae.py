@@ -33,13 +33,14 @@ from samsjax.models.parts import (
     additive_axes,
     additive_cells,
     correlated_embedding,
+    correlated_embedding_parameters,
     encode_basal,
     mean_field_embedding,
     shared_parameter,
     standard_normal,
 )
 from samsjax.networks import zeros
-from samsjax.rotation.axes import LatentAxes
+from samsjax.rotation.axes import EffectParameters, LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 GUIDES = ("mean_field", "correlated")
@@ -66,11 +67,14 @@ class SAMSVAEConfig(EmbeddingNetworkConfig, ModelConfig):
         check_range("embedding_prior_scale", self.embedding_prior_scale, above=0.0)
 
 
-def latent_axes(config: SAMSVAEConfig) -> LatentAxes | None:
-    """How latent space can be rotated; None for the correlated guide, whose effects come from a network of the mask."""
-    if config.guide == "correlated":
-        return None
-    effects = MEAN_FIELD_EMBEDDING._replace(mask_logits="mask_logits")
+def latent_axes(config: SAMSVAEConfig) -> LatentAxes:
+    """How latent space can be rotated."""
+    embedding = (
+        correlated_embedding_parameters(config.n_latent, config)
+        if config.guide == "correlated"
+        else MEAN_FIELD_EMBEDDING
+    )
+    effects = EffectParameters(embedding, mask_logits="mask_logits")
     return additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
 
 

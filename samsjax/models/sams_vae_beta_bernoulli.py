@@ -36,13 +36,14 @@ from samsjax.models.parts import (
     additive_axes,
     additive_cells,
     correlated_embedding,
+    correlated_embedding_parameters,
     encode_basal,
     mean_field_embedding,
     shared_parameter,
     standard_normal,
 )
 from samsjax.networks import zeros
-from samsjax.rotation.axes import LatentAxes
+from samsjax.rotation.axes import EffectParameters, LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 GUIDES = ("mean_field_bernoulli", "correlated_bernoulli", "mean_field_beta")
@@ -71,16 +72,15 @@ class SAMSVAEBetaBernoulliConfig(EmbeddingNetworkConfig, ModelConfig):
             check_range(name, getattr(self, name), above=0.0)
 
 
-def latent_axes(config: SAMSVAEBetaBernoulliConfig) -> LatentAxes | None:
-    """How latent space can be rotated; None for the correlated guide, whose effects come from a network of the mask."""
-    if config.guide == "correlated_bernoulli":
-        return None
-    masks = (
-        {"mask_log_concentrations": ("mask_log_alpha", "mask_log_beta")}
-        if config.guide == "mean_field_beta"
-        else {"mask_logits": "mask_logits"}
-    )
-    effects = MEAN_FIELD_EMBEDDING._replace(**masks)
+def latent_axes(config: SAMSVAEBetaBernoulliConfig) -> LatentAxes:
+    """How latent space can be rotated."""
+    if config.guide == "mean_field_beta":
+        effects = EffectParameters(MEAN_FIELD_EMBEDDING, mask_log_concentrations=("mask_log_alpha", "mask_log_beta"))
+    elif config.guide == "correlated_bernoulli":
+        embedding = correlated_embedding_parameters(config.n_latent, config)
+        effects = EffectParameters(embedding, mask_logits="mask_logits")
+    else:
+        effects = EffectParameters(MEAN_FIELD_EMBEDDING, mask_logits="mask_logits")
     return additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
 
 

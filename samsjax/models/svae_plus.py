@@ -31,7 +31,7 @@ from samsjax.errors import check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import additive_axes, encode_cells, observe_genes, shared_parameter
 from samsjax.networks import zeros
-from samsjax.rotation.axes import EffectParameters, LatentAxes
+from samsjax.rotation.axes import EffectParameters, EmbeddingTables, LatentAxes
 from samsjax.types import Batch, ModelGuide
 
 
@@ -55,7 +55,8 @@ class SVAEPlusConfig(ModelConfig):
 def latent_axes(config: SVAEPlusConfig) -> LatentAxes:
     """How latent space can be rotated; the encoder's states include the shifts."""
     del config
-    axes = additive_axes(EffectParameters("E_mean", mask_logits="mask_logits"), mean_field_encoder=True)
+    effects = EffectParameters(EmbeddingTables("E_mean"), mask_logits="mask_logits")
+    axes = additive_axes(effects, mean_field_encoder=True)
     return axes._replace(cells="z", cells_shifted=True)
 
 

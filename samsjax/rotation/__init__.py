@@ -13,11 +13,13 @@ Source: our own method; no published model of this family has it.
 """
 
 from samsjax.rotation.activity import inclusion_log_odds
-from samsjax.rotation.axes import EffectParameters, LatentAxes
+from samsjax.rotation.axes import EffectParameters, EmbeddingOfMask, EmbeddingTables, LatentAxes
 from samsjax.rotation.search import Search, search, smooth_l1, smooth_l1_gradient
 
 __all__ = [
     "EffectParameters",
+    "EmbeddingOfMask",
+    "EmbeddingTables",
     "LatentAxes",
     "Search",
     "inclusion_log_odds",

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import samsjax
 from samsjax.errors import InputError
-from samsjax.evaluation import mask_agreement
+from samsjax.evaluation import mask_agreement, mask_average_precision
 from samsjax.inference import training
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.rotating import Measured, RotationReport, plan_rotation, rotation_epochs
@@ -81,14 +81,27 @@ def test_members_of_one_program_rotate_each_for_itself(data, rotated):
 @pytest.mark.parametrize(
     "model",
     [
-        samsjax.SAMSVAEConfig(n_latent=4, n_hidden=8, guide="correlated"),
         samsjax.CPAVAEConfig(n_latent=4, n_hidden=8),
         samsjax.ConditionalVAEConfig(n_latent=4, n_hidden=8),
     ],
 )
 def test_models_without_masks_that_turn_are_refused(data, model):
-    with pytest.raises(InputError, match=f"{type(model).__name__}.*does not have: give 'off'"):
+    with pytest.raises(InputError, match=f"{type(model).__name__}.*does not have: give 'auto' or 'off'"):
         samsjax.fit(data, model, TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("model", "n_rotations"),
+    [
+        (small.MODEL, 3),
+        (replace(small.MODEL, guide="correlated"), 3),
+        (samsjax.CPAVAEConfig(n_latent=4, n_hidden=8), 0),
+    ],
+)
+def test_models_with_masks_rotate_by_default(data, model, n_rotations):
+    assert TrainConfig().rotation == "auto"
+    fitted = samsjax.fit(data, model, replace(TRAIN, rotation="auto"), seed=3)
+    assert len(fitted.rotations) == n_rotations
 
 
 def test_a_member_that_has_diverged_does_not_stop_the_others():
@@ -153,8 +166,9 @@ def test_rotating_twice_turns_nothing_more(dense):
     assert len(twice.rotations) == 2
 
 
-def test_rotating_a_sparse_model_keeps_the_effects_that_stand_out(data):
-    fitted = samsjax.fit(data, small.MODEL, replace(small.TRAIN, n_steps=150), seed=0)
+@pytest.mark.parametrize("guide", ["mean_field", "correlated"])
+def test_rotating_a_sparse_model_keeps_the_effects_that_stand_out(data, guide):
+    fitted = samsjax.fit(data, replace(small.MODEL, guide=guide), replace(small.TRAIN, n_steps=150), seed=0)
     turned = samsjax.rotate(fitted)
     before, after = (samsjax.posterior_effects(jax.random.key(0), f) for f in (fitted, turned))
     assert after.mask.any()
@@ -173,8 +187,18 @@ def test_what_cannot_be_rotated_is_refused(data):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_masks_of_a_simulated_screen_are_found(seed):
-    config = samsjax.SimulationConfig(n_perturbations=100, n_without_effect=20, cells_per_single=100)
-    screen, truth = samsjax.simulate(config, seed=seed)
-    fitted = samsjax.fit(screen, None, TrainConfig(n_steps=2000, rotation="sparse"), seed=seed)
-    effects = samsjax.posterior_effects(jax.random.key(0), fitted)
-    assert mask_agreement(truth.mask, effects.mask).f1 >= 0.95
+    found(seed, samsjax.SAMSVAEConfig())
+
+
+@pytest.mark.slow
+def test_the_correlated_guide_finds_them_too():
+    found(0, samsjax.SAMSVAEConfig(guide="correlated"))
+
+
+def found(seed, model):
+    """Default settings on the built-in screen."""
+    screen, truth = samsjax.simulate(samsjax.SimulationConfig(), seed=seed)
+    effects = samsjax.posterior_effects(jax.random.key(0), samsjax.fit(screen, model, seed=seed))
+    agreement = mask_agreement(truth.mask, effects.mask)
+    assert agreement.f1 >= 0.95
+    assert mask_average_precision(truth.mask, effects.inclusion_probability, agreement) >= 0.97

@@ -18,7 +18,7 @@ from samsjax.inference.log_weights import effect_parameters, local_log_weight, t
 from samsjax.inference.rows import present_rows, take_rows
 from samsjax.likelihoods import models_counts
 from samsjax.models import latent_axes
-from samsjax.rotation.axes import LatentAxes, MaskedEffects, put_effects, turn_networks
+from samsjax.rotation.axes import EmbeddingTables, LatentAxes, MaskedEffects, masked_effects, put_tables, turn_networks
 from samsjax.types import Batch
 from tests.models.subject import (
     CELLS,
@@ -215,10 +215,14 @@ class _Cells(NamedTuple):
 
 def _cells_in_basis(s: Subject, axes: LatentAxes, rotation: jax.Array) -> _Cells:
     """The cells under turned parameters, at turned draws of effects (none masked) and states."""
-    embedding, draws = s.params[axes.effects.loc], s.draws(0)
-    nothing = jnp.zeros_like(embedding)
+    draws = s.draws(0)
+    embedding = masked_effects(s.params, axes.effects).mean
     params = turn_networks(s.params, axes, rotation)
-    params = put_effects(params, axes.effects, MaskedEffects(embedding @ rotation, nothing + 1e-2), nothing)
+    if isinstance(
+        axes.effects.embedding, EmbeddingTables
+    ):  # effects of SVAE+ are parameters, draws do not replace them
+        turned = MaskedEffects(embedding @ rotation, jnp.full_like(embedding, 1e-2))
+        params = put_tables(params, axes.effects.embedding, turned)
     given = {"mask": jnp.ones_like(embedding), "E": embedding @ rotation, axes.cells: draws[axes.cells] @ rotation}
     model_trace, guide_trace = traces(KEYS[0], s.model_guide, params, s.batch(CELLS), given)
     state, encoded = model_trace[axes.cells], guide_trace[axes.cells]["fn"]
