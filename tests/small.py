@@ -18,7 +18,7 @@ SCREEN = SimulationConfig(
     median_library_size=150.0,
 )
 MODEL = SAMSVAEConfig(n_latent=4, n_hidden=8, mask_prior_prob=0.1)
-TRAIN = TrainConfig(n_steps=12, batch_size=64, learning_rate=1e-2)
+TRAIN = TrainConfig(n_steps=12, batch_size=64, learning_rate=1e-2, rotation="off")
 
 
 def screen(seed: int = 0) -> PerturbationData:

@@ -34,15 +34,15 @@ class SimulationConfig:
     """Genes measured."""
     n_latent: int = 12
     """True mechanisms."""
-    n_perturbations: int = 50
+    n_perturbations: int = 100
     """Single perturbations."""
-    n_without_effect: int = 10
+    n_without_effect: int = 20
     """How many of them do nothing."""
     n_doubles: int = 20
     """Combinations of two perturbations."""
     n_control_cells: int = 3000
     """Cells without perturbation."""
-    cells_per_single: int = 200
+    cells_per_single: int = 100
     """Cells of each single perturbation."""
     cells_per_double: int = 150
     """Cells of each combination."""

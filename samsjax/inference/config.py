@@ -13,7 +13,7 @@ OBJECTIVES = ("analytic_kl", "sampled_kl", "iwelbo")
 class TrainConfig:
     """Budget, optimiser and stopping rule."""
 
-    n_steps: int = 5000
+    n_steps: int = 2500
     """Most optimiser steps; rounded up to whole passes over the training cells."""
     batch_size: int = 512
     """Most cells per step; batches are made equally large."""
@@ -37,8 +37,9 @@ class TrainConfig:
     """L2 added to the gradient (the published recipe uses 1e-6)."""
     clip_norm: float | None = 100.0
     """Largest global norm of a gradient, in nats per cell; none = no clipping."""
-    rotation: Literal["off", "sparse"] = "off"
-    """sparse: three times between epochs, turn latent space to the basis in which effects are sparsest."""
+    rotation: Literal["auto", "sparse", "off"] = "auto"
+    """sparse: three times between epochs, turn latent space to the basis in which effects are sparsest; auto: where the
+    model has masks (the published recipe has off)."""
     patience: int | None = 40
     """Stop after this many passes without a better validation bound; none = use the whole budget."""
 
@@ -49,7 +50,7 @@ class TrainConfig:
         check_reweighting(self.reweighting, self.reweighting_factors)
         if self.reweighting is not None and self.objective != "sampled_kl":
             raise InputError(f"reweighting goes with objective 'sampled_kl', not {self.objective!r}")
-        check_choice("rotation", self.rotation, ("off", "sparse"))
+        check_choice("rotation", self.rotation, ("auto", "sparse", "off"))
         check_choice("schedule", self.schedule, ("cosine", "constant"))
         check_range("learning_rate", self.learning_rate, above=0.0)
         check_range("effect_step_factor", self.effect_step_factor, above=0.0)

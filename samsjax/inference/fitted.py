@@ -173,18 +173,20 @@ def fit_many(
 
 
 def _rotated_axes(model: ModelConfig, train: TrainConfig) -> LatentAxes | None:
-    """How a fit rotates latent space: as the model says, if it is asked to and the model has masks.
+    """How a fit rotates latent space: as the model says, if it has masks.
 
     Raises:
-        InputError: if it is asked to and cannot.
+        InputError: if it has none and rotation is asked for.
     """
     axes = latent_axes(model)
     if train.rotation == "off":
         return None
     if axes is None or not axes.effects.sparse:
+        if train.rotation == "auto":
+            return None
         raise InputError(
             f"train.rotation {train.rotation!r} needs masks that turn with latent space, which "
-            f"{described(model)} does not have: give 'off'"
+            f"{described(model)} does not have: give 'auto' or 'off'"
         )
     return axes
 
