@@ -106,7 +106,7 @@ GRID = Grid(
         "--model.likelihood library_nb --model.normalization log_standardize "
         "--train.n-steps 30000 --train.batch-size 512 --train.n-particles 5 --train.objective sampled_kl "
         "--train.learning-rate 3e-4 --train.schedule constant --train.warmup-fraction 0 --train.effect-step-factor 1 "
-        "--train.weight-decay 1e-6 --train.clip-norm 100 --train.patience None "
+        "--train.weight-decay 1e-6 --train.clip-norm 100 --train.patience None --train.rotation off "
         "--evaluation.iwelbo-particles 100 --evaluation.effects.n-particles 2500 "
         "--evaluation.effects.library-size 10000 --evaluation.effects.no-paired"
     ),

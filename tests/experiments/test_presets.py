@@ -72,6 +72,7 @@ PAPER = {
     "train.effect_step_factor": 1.0,
     "train.weight_decay": 1e-6,
     "train.patience": None,
+    "train.rotation": "off",
     "evaluation.iwelbo_particles": 100,
     "evaluation.effects.n_particles": 2500,
     "evaluation.effects.transform": "log2_cp10k",
