@@ -1,6 +1,7 @@
 """The doors, each with `--help`, and the experiments of the papers.
 
 - `python -m experiments.fit`, `experiments.evaluate`, `experiments.predict`, `experiments.pathways`: one run.
+- `experiments.stability`: several fits of one screen, and how well their masks agree.
 - `experiments.sweep`, `experiments.summarize`: many runs, and one table of them.
 - `experiments.norman_ood`, `norman_data_efficiency`, `replogle`, `simulation`: presets, the sweeps of the papers.
 """

@@ -19,9 +19,10 @@ The simulations of papers, "svae_plus" of counts and "sams" of continuous values
 
 Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), rotations.csv (with
 --train.rotation sparse: what each rotation of latent space found), effects.csv (perturbation x latent: inclusion
-probability, effect mean and sd), ate.h5ad (treatments x genes: model, standard error, data), latents.h5ad (cells x
-latents, and the split), model/ (the fitted model), environment.json (versions); for simulations also simulation.h5ad
-(values and truth). Where a flag is repeated, the last one counts.
+probability, effect mean and sd), mechanisms.csv (latents: name, perturbations that act on it, genes up and down),
+ate.h5ad (treatments x genes: model, standard error, data), latents.h5ad (cells x latents, and the split), model/ (the
+fitted model), environment.json (versions); for simulations also simulation.h5ad (values and truth). Where a flag is
+repeated, the last one counts.
 """
 
 import time
@@ -42,6 +43,7 @@ from samsjax.data.studies import STUDIES, Study, fetch, study, study_of
 from samsjax.errors import InputError, listing
 from samsjax.evaluation.bounds import posterior_latents
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
+from samsjax.evaluation.gene_responses import gene_responses
 from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.checkpoint import save
 from samsjax.inference.config import TrainConfig
@@ -53,6 +55,8 @@ PROGRAM = "python -m experiments.fit"
 DEFAULT_MODEL = "sams_vae"
 DEFAULT_SIMULATION = "screen"
 LATENT_PARTICLES = 16
+MECHANISMS = "mechanisms.csv"
+"""Written for models with effects in latent space."""
 DataSettings = TypeVar("DataSettings", bound=DataConfig)
 SimulationSettings = TypeVar("SimulationSettings")
 ModelSettings = TypeVar("ModelSettings")
@@ -92,6 +96,7 @@ def main(argv: Sequence[str]) -> None:
         fitted = fit(data, command.model, command.train, seed=command.seed)
         metrics = write_run(command, fitted, data, truth, folder)
     print(reporting.metrics_summary(metrics))
+    say_mechanisms(command.out / MECHANISMS)
     print(f"written to {command.out}")
 
 
@@ -287,13 +292,18 @@ def times(fitted: Fitted) -> dict[str, float]:
 def write_results(
     folder: Path, fitted: Fitted, data: PerturbationData, scores: Evaluation, config: EvaluationConfig, *, seed: int
 ) -> None:
-    """effects.csv, ate.h5ad and latents.h5ad of an evaluation."""
-    key = jax.random.fold_in(jax.random.key(seed), 1)
-    latents = posterior_latents(key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
+    """effects.csv, mechanisms.csv, ate.h5ad and latents.h5ad of an evaluation."""
+    cells_key, genes_key = (jax.random.fold_in(jax.random.key(seed), i) for i in (1, 2))
+    latents = posterior_latents(cells_key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
     write_effects(folder, fitted, scores)
+    names = None
+    if scores.effects is not None:
+        names = reporting.latent_names(fitted, scores.effects)
+        responses = gene_responses(genes_key, fitted, scores.effects, config.effects)
+        reporting.mechanisms_table(fitted, scores.effects, responses).to_csv(folder / MECHANISMS, index=False)
     ate = reporting.effects_to_anndata(fitted, scores.model, scores.data, config.effects)
     ate.write_h5ad(folder / "ate.h5ad", compression="gzip")
-    cells = reporting.latents_to_anndata(data, scores.treatments, latents, LATENT_PARTICLES)
+    cells = reporting.latents_to_anndata(data, scores.treatments, latents, LATENT_PARTICLES, names)
     cells.write_h5ad(folder / "latents.h5ad", compression="gzip")
 
 
@@ -301,6 +311,15 @@ def write_effects(folder: Path, fitted: Fitted, scores: Evaluation) -> None:
     """effects.csv of an evaluation, for models with effects in latent space."""
     if scores.effects is not None:
         reporting.effects_table(fitted, scores.effects).to_csv(folder / "effects.csv", index=False)
+
+
+def say_mechanisms(path: Path) -> None:
+    """Print the mechanisms.csv of a run in short, if it has one."""
+    import pandas as pd  # late: only this needs it
+
+    if path.is_file():
+        table = pd.read_csv(path, keep_default_na=False)  # a gene may be called NA
+        print(reporting.mechanisms_summary(table))
 
 
 if __name__ == "__main__":

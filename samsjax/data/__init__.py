@@ -6,7 +6,7 @@ Read in this order:
 - `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; the distinct `Treatments` of a data set; reading a
   treatment to predict. The grammar of labels is in `labels`.
 - `covariates`: categorical covariates as one-hots over the levels of the training cells.
-- `splits`: which cells train, validate and test, by four rules.
+- `splits`: which cells train, validate and test, by four rules; halves of the training cells.
 - `studies`: published screens: what their public files mean, how they are split, where they are.
 - `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line. The simulations of
   the papers are in `sams_simulation` and `svae_plus_simulation`; `simulations` is the table that names all three.
@@ -32,7 +32,7 @@ from samsjax.data.encoding import (
     treatments,
 )
 from samsjax.data.simulate import SimulationConfig, Truth, simulate
-from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
+from samsjax.data.splits import column_split, halves, held_out_combination_cells, held_out_combinations, random_split
 
 __all__ = [
     "SPLITS",
@@ -47,6 +47,7 @@ __all__ = [
     "encode_labels",
     "encode_matrix",
     "from_anndata",
+    "halves",
     "held_out_combination_cells",
     "held_out_combinations",
     "match_vocabulary",

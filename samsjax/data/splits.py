@@ -1,16 +1,18 @@
-"""Which cells train, validate and test: four rules that return one label per cell.
+"""Which cells train, validate and test: four rules that return one label per cell, and halves of the training cells.
 
 Labels are "train", "val", "test" and "none" (held back). The random rules reproduce the published splits of the
 Replogle and Norman studies bit for bit, which are those of scikit-learn's `train_test_split` with a seed; here they are
 two lines on NumPy's legacy generator. The same seed gives the same split on every machine.
 """
 
+from collections.abc import Sequence
 from math import ceil, floor
 from typing import Any
 
 import numpy as np
 
-from samsjax.data.dataset import SPLITS, UNUSED
+from samsjax.data.dataset import SPLITS, UNUSED, PerturbationData
+from samsjax.data.encoding import Encoding, combination_names
 from samsjax.errors import InputError, check_range, listing
 
 ACCEPTED = {**{name: name for name in (*SPLITS, UNUSED)}, "valid": "val", "validation": "val"}
@@ -134,6 +136,33 @@ def column_split(values: Any, key: str, *, require_train: bool = True) -> np.nda
         )
     split = np.array([ACCEPTED[text.strip().casefold()] for text in texts.tolist()], dtype="U5")[code]
     return _checked(split, f" in column {key!r}") if require_train else split
+
+
+def halves(data: PerturbationData, *, seed: int | Sequence[int]) -> tuple[PerturbationData, PerturbationData]:
+    """Divide the training cells at random into two halves, as equal as can be for every set of perturbations.
+
+    Halves differ by at most one cell, in all and within each set of perturbations. Cells of validation and test stay.
+
+    Args:
+        data: cells with a split.
+        seed: of the shuffle.
+
+    Returns:
+        The same cells twice; each has one half of the training cells as "train" and the other as "none".
+    """
+    names = combination_names(
+        Encoding(data.perturbation_index, data.dosage, data.perturbation_names), data.separator, data.control_name
+    )
+    train = np.random.default_rng(seed).permutation(data.cells("train"))
+    # Equal conditions stand together, so that every other cell is half of each, and leftovers change sides.
+    train = train[np.argsort(names[train], kind="stable")]
+    return _without(data, train[1::2]), _without(data, train[::2])
+
+
+def _without(data: PerturbationData, cells: np.ndarray) -> PerturbationData:
+    split = np.array(data.split, dtype="U5")
+    split[cells] = UNUSED
+    return data.with_split(split)
 
 
 def _shuffled(n: int, seed: int, n_held: int) -> tuple[np.ndarray, np.ndarray]:

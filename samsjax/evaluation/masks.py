@@ -4,6 +4,8 @@ Source: SAMS-VAE, specification 8.1. Differs: an empty estimate has precision 1 
 otherwise (the reference returns NaN).
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -60,11 +62,53 @@ def mask_average_precision(truth: np.ndarray, score: np.ndarray, agreement: Mask
     Returns:
         In [0, 1]; NaN if no entry is true.
     """
-    label = np.zeros(score.shape, dtype=bool)
-    label[:, agreement.estimated_latents] = truth[:, agreement.true_latents]
+    label = matched_truth(truth, score.shape[1], agreement)
     order = np.argsort(-score, axis=None, kind="stable")
     ranked, values = label.ravel()[order], score.ravel()[order]
     last_of_ties = np.append(np.diff(values) != 0, True)
     hits = np.cumsum(ranked)[last_of_ties]
     precision = hits / (np.flatnonzero(last_of_ties) + 1)
     return float((precision * np.diff(hits, prepend=0)).sum() / truth.sum()) if truth.any() else float("nan")
+
+
+def matched_truth(truth: np.ndarray, n_latent: int, agreement: MaskAgreement) -> np.ndarray:
+    """The true mask, bool (perturbation, latent), in the latents of an estimate; False in unmatched ones."""
+    matched = np.zeros((len(truth), n_latent), dtype=bool)
+    matched[:, agreement.estimated_latents] = truth[:, agreement.true_latents]
+    return matched
+
+
+class CalibrationBin(NamedTuple):
+    """Entries whose inclusion probability lies in [low, high); the last bin includes 1."""
+
+    low: float
+    high: float
+    n_entries: int
+    stated: float
+    """Mean inclusion probability; NaN without entries."""
+    true: float
+    """Share of the entries that are active in truth; close to `stated` if probabilities mean what they say."""
+
+
+def mask_calibration(
+    truth: np.ndarray,
+    probability: np.ndarray,
+    agreement: MaskAgreement,
+    edges: Sequence[float] = (0.0, 0.1, 0.5, 0.9, 1.0),
+) -> list[CalibrationBin]:
+    """Whether inclusion probabilities are the frequencies with which entries are active.
+
+    Args:
+        truth: bool (perturbation, true latent).
+        probability: (perturbation, latent) inclusion probabilities.
+        agreement: the matching of latents, from `mask_agreement`; a wrong basis counts as wrong probabilities.
+        edges: ascending, from 0 to 1.
+    """
+    label = matched_truth(truth, probability.shape[1], agreement)
+    place = np.clip(np.digitize(probability, edges) - 1, 0, len(edges) - 2)
+    bins = []
+    for i, (low, high) in enumerate(pairwise(edges)):
+        here = place == i
+        stated, true = (values[here].mean() if here.any() else float("nan") for values in (probability, label))
+        bins.append(CalibrationBin(low, high, int(here.sum()), float(stated), float(true)))
+    return bins

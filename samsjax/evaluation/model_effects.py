@@ -17,18 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from numpyro import handlers
 
-from samsjax.data.covariates import chosen_codes, one_hot
 from samsjax.errors import InputError, check_choice, check_range
 from samsjax.evaluation.data_effects import AverageEffects
+from samsjax.evaluation.forward import Technical, drawn, forward_trace, has_own_totals, in_scale, technical_of
 from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
 from samsjax.likelihoods import models_counts
 from samsjax.models.base import Build, DataStatistics, check_composition
-from samsjax.types import Batch, ModelGuide, Params
+from samsjax.types import ModelGuide, Params
 
 VALUES_IN_FLIGHT = 2**23
 """Most (particle, treatment, gene) values held at once by default: 32 MB per intermediate array."""
@@ -77,15 +76,6 @@ class _Arms(NamedTuple):
     """Distinguishes the arms' keys when draws are independent."""
 
 
-class _Technical(NamedTuple):
-    """What cells differ in besides state and treatment; a particle draws one of each kind."""
-
-    library_sizes: Float[Array, " quantile"]
-    covariates: Float[Array, "combination level"] | None
-    """One-hots of distinct combinations; None for a model without covariates."""
-    shares: Float[Array, " combination"]
-
-
 class _Moments(NamedTuple):
     """Running mean of control, mean of differences, and their summed squared deviations."""
 
@@ -132,8 +122,9 @@ def model_effects(
     n_treatments, n_slots = perturbation_index.shape
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * n_genes)))
     particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * n_genes)))
-    own_totals = fitted.vocabulary.library_size_source == "row_sum"
-    model, technical = (fitted.params, fitted.statistics), _technical(fitted, config)
+    own_totals = has_own_totals(fitted)
+    model = (fitted.params, fitted.statistics)
+    technical = technical_of(fitted, config.library_size, config.covariates)
     parts = []
     for start in range(0, n_treatments, treatment_chunk):
         # The last chunk is filled up with control arms, so that all chunks share one compilation.
@@ -160,24 +151,12 @@ def model_effects(
     )
 
 
-def _technical(fitted: Fitted, config: EffectsConfig) -> _Technical:
-    """Library sizes and covariates of the training cells, or those that `config` fixes."""
-    levels = fitted.vocabulary.covariates
-    chosen = chosen_codes(config.covariates, levels)
-    combinations = np.where(chosen >= 0, chosen, fitted.covariate_codes)
-    return _Technical(
-        jnp.asarray(fitted.library_sizes if config.library_size is None else [config.library_size]),
-        jnp.asarray(one_hot(combinations, levels), dtype=jnp.float32) if levels else None,
-        jnp.asarray(fitted.covariate_shares),
-    )
-
-
 @partial(jax.jit, static_argnums=(5, 6, 7, 8))
 def _moments(
     key: jax.Array,
     params: Params,
     statistics: DataStatistics,
-    technical: _Technical,
+    technical: Technical,
     arms: _Arms,
     build: Build,
     config: EffectsConfig,
@@ -206,47 +185,32 @@ def _draw_chunk(
     n_particles: int,
     key: jax.Array,
     params: Params,
-    technical: _Technical,
+    technical: Technical,
     arms: _Arms,
 ) -> Float[Array, "particle arm gene"]:
     """Transformed expression of every arm under fresh particles."""
     shared_key, local_key = jax.random.split(key)
     everything = empty_batch(model_guide)
     shared = draw_shared(shared_key, model_guide, params, n_particles, everything)
-    transform = transform_named(config.transform).of
 
     def one_arm(cell_key: jax.Array, draws: dict[str, Array], index: Array, dosage: Array, number: Array) -> Array:
         arm_key = cell_key if config.paired else jax.random.fold_in(cell_key, number)
         library_key, model_key = jax.random.split(arm_key)
-        total, covariates = _drawn(library_key, technical)
+        total, covariates = drawn(library_key, technical, 1)
         batch = everything._replace(
             x=None,
-            library_size=total[None],
+            library_size=total,
             perturbation_index=index[None],
             dosage=dosage[None],
             covariates=covariates,
         )
-        site = _decoded(model_guide, model_key, params, draws, batch)
-        x = (site["fn"].mean if config.noise == "mean" else site["value"]).astype(jnp.float32)
-        return transform(x, x.sum(axis=-1) if own_totals else batch.library_size)[0]
+        site = forward_trace(model_guide, model_key, params, draws, batch)["x"]
+        x = site["fn"].mean if config.noise == "mean" else site["value"]
+        return in_scale(x, batch.library_size, config.transform, own_totals)[0]
 
     over_arms = jax.vmap(one_arm, in_axes=(None, None, 0, 0, 0))
     over_particles = jax.vmap(over_arms, in_axes=(0, 0, None, None, None))
     return over_particles(jax.random.split(local_key, n_particles), shared, *arms)
-
-
-def _drawn(key: jax.Array, technical: _Technical) -> tuple[Float[Array, ""], Float[Array, "1 level"] | None]:
-    """A library size, and a combination of covariates as one-hots if the model has any."""
-    total = jax.random.choice(key, technical.library_sizes)
-    if technical.covariates is None:
-        return total, None
-    return total, jax.random.choice(jax.random.fold_in(key, 1), technical.covariates, (1,), p=technical.shares)
-
-
-def _decoded(model_guide: ModelGuide, key: jax.Array, params: Params, draws: dict[str, Array], batch: Batch):
-    """The site "x" of the model run forward with shared draws given."""
-    model = handlers.substitute(handlers.seed(model_guide.model, key), data={**params, **draws})
-    return handlers.trace(model).get_trace(batch)["x"]
 
 
 def _chunk_moments(values: Float[Array, "particle arm gene"], used: Array) -> _Moments:

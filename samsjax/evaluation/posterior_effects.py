@@ -20,6 +20,8 @@ from samsjax.types import Params
 
 ACTIVE_ABOVE = 0.5
 """Inclusion probability above which a mechanism counts as active (specification 8.1)."""
+CLEAR_ABOVE = 2.0
+"""Posterior standard deviations from zero above which an effect counts as active in a model without masks."""
 
 
 class PosteriorEffects(NamedTuple):
@@ -38,6 +40,11 @@ class PosteriorEffects(NamedTuple):
     def mask(self) -> np.ndarray:
         """Bool (perturbation, latent): inclusion probability above one half."""
         return self.inclusion_probability > ACTIVE_ABOVE
+
+    @property
+    def active(self) -> np.ndarray:
+        """Bool (perturbation, latent): which effects count: the mask or, without masks, means two sd from zero."""
+        return self.mask & (self.sparse | (np.abs(self.mean) > CLEAR_ABOVE * self.sd))
 
 
 def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) -> PosteriorEffects | None:

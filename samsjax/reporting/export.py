@@ -42,14 +42,22 @@ def predictions_to_anndata(fitted: Fitted, model: AverageEffects, config: Effect
     return predicted
 
 
-def latents_to_anndata(data: PerturbationData, treated: Treatments, latents: dict[str, np.ndarray], n_particles: int):
+def latents_to_anndata(
+    data: PerturbationData,
+    treated: Treatments,
+    latents: dict[str, np.ndarray],
+    n_particles: int,
+    names: np.ndarray | None = None,
+):
     """Cells x perturbed latents, with treatment, split and library size in obs.
 
-    `obsm["X_samsjax_basal"]` holds the basal latents of models that have them.
+    `obsm["X_samsjax_basal"]` holds the basal latents of models that have them, and `var["name"]` the `names` (latent,)
+    of latent dimensions if given.
     """
     perturbed = latents["z"]
-    names = np.array([f"latent{k}" for k in range(perturbed.shape[1])])
-    cells = _anndata(perturbed, data.cell_names, names, {})
+    cells = _anndata(perturbed, data.cell_names, [f"latent{k}" for k in range(perturbed.shape[1])], {})
+    if names is not None:
+        cells.var["name"] = names
     labels = np.append(treated.labels.astype(object), data.control_name)  # assignment -1 is the last entry
     cells.obs["treatment"] = labels[treated.assignment].astype(str)
     cells.obs["split"] = data.split

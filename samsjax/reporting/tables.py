@@ -7,6 +7,7 @@ import numpy as np
 
 from samsjax.evaluation.posterior_effects import PosteriorEffects
 from samsjax.inference.fitted import Fitted
+from samsjax.reporting.mechanisms import latent_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,8 @@ REFERENCES = ("train", "val", "test", "all")
 def effects_table(fitted: Fitted, effects: PosteriorEffects) -> "pd.DataFrame":
     """One row per perturbation and latent dimension: inclusion probability, effect mean and sd, training cells.
 
-    The effect is mask x embedding, in standard deviations of the basal state's prior, at dosage 1.
+    `latent_name` is that of `latent_names`. The effect is mask x embedding, in standard deviations of the basal state's
+    prior, at dosage 1.
     """
     import pandas as pd  # late: importing samsjax stays light
 
@@ -26,6 +28,7 @@ def effects_table(fitted: Fitted, effects: PosteriorEffects) -> "pd.DataFrame":
         {
             "perturbation": np.repeat(fitted.vocabulary.perturbation_names, n_latent),
             "latent": np.tile(np.arange(n_latent), n_perturbations),
+            "latent_name": np.tile(latent_names(fitted, effects), n_perturbations),
             "inclusion_probability": effects.inclusion_probability.ravel(),
             "effect_mean": effects.mean.ravel(),
             "effect_sd": effects.sd.ravel(),

@@ -35,11 +35,14 @@ def test_an_unknown_benchmark_is_named_with_the_nearest():
         door.main(["steps"])
 
 
-def test_rotation_is_compared_on_every_screen(monkeypatch, capsys):
-    monkeypatch.setattr(rotation, "MANY", small.SCREEN)
-    (off, sparse) = rotation.measure(RotationBenchmark(seeds=(0,), n_steps=20, screens=("8 latents",)))
+def test_rotation_is_compared_on_every_screen(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(rotation, "BUILT_IN", small.SCREEN)
+    command = RotationBenchmark(seeds=(0,), n_steps=20, screens=("8 latents",), figures=tmp_path / "figures")
+    (off, sparse) = rotation.measure(command)
     assert (off["rotation"], sparse["rotation"]) == ("off", "sparse")
     assert all(0 <= float(row[name]) <= 1 for row in (off, sparse) for name in ("mean", "mean "))
     assert capsys.readouterr().out.count("8 latents") == 2
+    assert "8 latents" in (tmp_path / "figures" / "rotation-scores.svg").read_text()
+    assert "sparse rotation" in (tmp_path / "figures" / "rotation-effects.svg").read_text()
     with pytest.raises(InputError, match=r"unknown screen '9 latents'. Did you mean '8 latents'"):
         RotationBenchmark(screens=("9 latents",))

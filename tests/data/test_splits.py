@@ -1,13 +1,16 @@
-"""Split rules: the published splits bit for bit, agreement with scikit-learn, and what they refuse."""
+"""Split rules and halves: the published splits bit for bit, agreement with scikit-learn, and what they refuse."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
+from samsjax.data.encoding import treatments
+from samsjax.data.splits import column_split, halves, held_out_combination_cells, held_out_combinations, random_split
 from samsjax.errors import InputError
+from tests import small
 
 
 def rows(split, *names):
@@ -128,3 +131,45 @@ def test_column_split_names_unknown_values(value):
 def test_refusals(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("n_kept", [0, 1])
+def test_halves_divide_the_training_cells_of_every_treatment(n_kept):
+    data = small.screen()
+    train = data.cells("train")
+    split = data.split.copy()
+    split[train[: (len(train) + n_kept) % 2]] = "none"  # once an even, once an odd number of training cells
+    data = data.with_split(split)
+    assert len(data.cells("train")) % 2 == n_kept
+    first, second = halves(data, seed=0)
+    one, two = first.cells("train"), second.cells("train")
+    assert sorted([*one, *two]) == data.cells("train").tolist() and 0 <= len(one) - len(two) <= 1
+    for half, other in ((first, two), (second, one)):
+        assert (half.split[other] == "none").all() and half.x is data.x
+        rest = data.split != "train"
+        assert (half.split[rest] == data.split[rest]).all()
+    assignment = treatments(data).assignment
+    counts = [np.bincount(assignment[cells] + 1, minlength=assignment.max() + 2) for cells in (one, two)]
+    assert np.abs(counts[0] - counts[1]).max() <= 1 and min(counts[0].min(), counts[1].min()) >= 4
+    # Leftover cells do not all go the same way.
+    assert abs((counts[0] > counts[1]).sum() - (counts[1] > counts[0]).sum()) <= 1
+
+
+def test_halves_are_random_and_a_seed_decides_them():
+    data = small.screen()
+
+    def drawn(seed):
+        return halves(data, seed=seed)[0].cells("train").tolist()
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert drawn((0, 1)) == drawn((0, 1)) != drawn((0, 2)) != drawn(0)
+    common = len(set(drawn(0)) & set(drawn(1))) / len(drawn(0))
+    assert 0.3 < common < 0.7
+
+
+def test_halves_do_not_look_at_doses():
+    """A screen with doses of its own for every cell still has both halves of each perturbation."""
+    data = small.screen()
+    doses = np.random.default_rng(0).uniform(0.5, 2, data.dosage.shape).astype(np.float32)
+    dosed = replace(data, dosage=data.dosage * doses)
+    assert [half.split.tolist() for half in halves(dosed, seed=0)] == [h.split.tolist() for h in halves(data, seed=0)]

@@ -10,7 +10,10 @@ from experiments import evaluate
 from tests.experiments.doors import EVALUATION, from_file_flags, read_json, untimed
 
 SCORES = ("pearson", "pearson_top20", "r2", "r2_top20")
-SCORED = {"config.json", "metrics.json", "effects.csv", "ate.h5ad", "latents.h5ad", "environment.json"}
+SCORED = {
+    *("config.json", "metrics.json", "effects.csv", "mechanisms.csv", "ate.h5ad", "latents.h5ad"),
+    "environment.json",
+}
 
 
 def score(run, screen, out, *flags):
@@ -28,7 +31,9 @@ def test_the_own_cells_give_the_own_metrics(runs, tmp_path):
     assert config["run"] == str(runs.from_file) and config["data"]["covariate_keys"] == ["batch"]
     for name in ("ate.h5ad", "latents.h5ad"):
         ours, theirs = (anndata.read_h5ad(folder / name) for folder in (tmp_path / "out", runs.from_file))
-        assert np.array_equal(ours.X, theirs.X) and ours.obs.equals(theirs.obs)
+        assert np.array_equal(ours.X, theirs.X) and ours.obs.equals(theirs.obs) and ours.var.equals(theirs.var)
+    for name in ("effects.csv", "mechanisms.csv"):
+        assert (tmp_path / "out" / name).read_text() == (runs.from_file / name).read_text()
 
 
 @pytest.fixture

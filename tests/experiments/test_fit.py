@@ -4,16 +4,19 @@ import csv
 import os
 import subprocess
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import anndata
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments import fit
+from samsjax import reporting
 from samsjax.errors import InputError
+from samsjax.evaluation import evaluate, gene_responses
 from samsjax.inference.checkpoint import load
 from samsjax.inference.training import DivergenceError
 from tests.experiments.doors import (
@@ -28,8 +31,8 @@ from tests.experiments.doors import (
 )
 
 FILES = {
-    *("config.json", "metrics.json", "history.csv", "effects.csv", "ate.h5ad", "latents.h5ad", "model"),
-    "environment.json",
+    *("config.json", "metrics.json", "history.csv", "rotations.csv", "effects.csv", "mechanisms.csv", "model"),
+    *("ate.h5ad", "latents.h5ad", "environment.json"),
 }
 SCORES = ("pearson", "pearson_top20", "r2", "r2_top20")
 METRICS = {
@@ -126,6 +129,40 @@ def test_effects_table(runs):
     train = latents.treatment[latents.split == "train"]
     carried = [sum(name in label.split("+") for label in train) for name in PERTURBATIONS]
     assert table.groupby("perturbation").n_training_cells.first().tolist() == carried
+
+
+def test_mechanisms(runs, tmp_path, capsys):
+    """Those of a model with effects set by hand: so short a fit finds none."""
+    rng = np.random.default_rng(0)
+    fitted = load(runs.simulated / "model")
+    logits = np.where(rng.random((6, 4)) < [0.0, 0.3, 0.5, 0.9], 3.0, -3.0)
+    params = fitted.params | {"mask_logits": logits, "E_loc": rng.standard_normal((6, 4))}
+    fitted = replace(fitted, params=jax.tree.map(jnp.float32, params))
+    command = fit.command_from(["--out", str(tmp_path), *SMALL])
+    data, _ = fit.load_data(command)
+    scores = evaluate(fitted, data, command.evaluation)
+    fit.write_results(tmp_path, fitted, data, scores, command.evaluation, seed=0)
+    table = pd.read_csv(tmp_path / "mechanisms.csv", keep_default_na=False)
+    assert table.latent.tolist() == list(range(4)) and table.name[0] == "unused"
+    assert table.n_perturbations.tolist() == (logits > 0).sum(axis=0).tolist()
+    assert table.name.nunique() == 4 and (table.genes_up != "").tolist() == [False, True, True, True]
+    effects = pd.read_csv(tmp_path / "effects.csv")
+    assert effects.columns.tolist()[:3] == ["perturbation", "latent", "latent_name"]
+    assert effects.latent_name.tolist() == table.name.tolist() * 6
+    assert anndata.read_h5ad(tmp_path / "latents.h5ad").var.name.tolist() == table.name.tolist()
+    responses = gene_responses(jax.random.fold_in(jax.random.key(0), 2), fitted, scores.effects)
+    by_library = reporting.mechanisms_table(fitted, scores.effects, responses)
+    assert (tmp_path / "mechanisms.csv").read_text() == by_library.to_csv(index=False)
+    fit.say_mechanisms(tmp_path / "mechanisms.csv")
+    assert capsys.readouterr().out == reporting.mechanisms_summary(by_library) + "\n"
+
+
+def test_a_model_without_effects_has_no_mechanisms(runs, tmp_path, capsys):
+    flags = [*from_file_flags(runs.screen), *MODEL, *EVALUATION, "--model", "conditional_vae"]
+    fit.main(["--out", str(tmp_path / "run"), *flags])
+    assert not names(tmp_path / "run") & {"effects.csv", "mechanisms.csv"}
+    assert "name" not in anndata.read_h5ad(tmp_path / "run" / "latents.h5ad").var
+    assert "mechanisms" not in capsys.readouterr().out
 
 
 def test_treatment_effects(runs):

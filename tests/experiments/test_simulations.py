@@ -114,7 +114,7 @@ def test_the_table_of_simulations():
         simulation("svae")
 
 
-TABLES = {"config.json", "environment.json", "history.csv", "effects.csv", "metrics.json"}
+TABLES = {"config.json", "environment.json", "history.csv", "rotations.csv", "effects.csv", "metrics.json"}
 
 
 @pytest.mark.parametrize("everything", [True, False])
