@@ -36,7 +36,6 @@ SCREENS: dict[str, SimulationConfig] = {
     "half the cells": replace(BUILT_IN, cells_per_single=50, n_control_cells=1500, cells_per_double=75),
     "half the perturbations": replace(BUILT_IN, n_perturbations=50, n_without_effect=10, cells_per_single=200),
     "no doubles": replace(BUILT_IN, n_doubles=0),
-    "60 doubles": replace(BUILT_IN, n_doubles=60),
     "small effects": replace(BUILT_IN, effect_size=1.2, effect_size_sd=0.2),
     "one mechanism each": replace(BUILT_IN, max_active=1),
     "up to 6 mechanisms each": replace(BUILT_IN, max_active=6),

@@ -10,13 +10,14 @@ entries that do not stand out are made unlikely; the last time masks are decided
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from samsjax.effects import offset
 from samsjax.inference.batching import gather
@@ -76,10 +77,12 @@ class Measured(NamedTuple):
 
 
 class Rotating(NamedTuple):
-    """The pure functions of a rotation in training; `vmap` over members as those of `Epochs`."""
+    """The pure functions of a rotation in training; `vmap` `measure` and `turn` over members as those of `Epochs`."""
 
     measure: Callable[[jax.Array, Params, FitArrays], Measured]
     """(key, parameters, arrays) -> effects and use of latent directions."""
+    sparsest: Callable[..., "Turned"]
+    """(key, effects, basis, used) -> the sparsest basis; never with members, whose bases are found one by one."""
     turn: Callable[[Any, Array, MaskedEffects, Array], Any]
     """(SVI state, rotation, effects, log odds) -> SVI state in the new basis."""
 
@@ -109,7 +112,7 @@ def make_rotating(build: Build, axes: LatentAxes) -> Rotating:
         params = put_effects(turn_networks(params, axes, rotation), axes.effects, effects, log_odds)
         return state._replace(optim_state=(step, (params, inner)))
 
-    return Rotating(measure, turn)
+    return Rotating(measure, sparsest, turn)
 
 
 class Plan(NamedTuple):
@@ -121,25 +124,54 @@ class Plan(NamedTuple):
     report: RotationReport
 
 
-def plan_rotation(key: jax.Array, measured: Measured, time: int, epoch: int) -> Plan:
-    """Where to turn the model at its `time`-th rotation, and which masks to believe then."""
+def plan_rotation(
+    key: jax.Array, measured: Measured, time: int, epoch: int, find: Callable[..., "Turned"] | None = None
+) -> Plan:
+    """Where to turn the model at its `time`-th rotation, and which masks to believe then; `find` is `sparsest`."""
     covariance = np.asarray(measured.covariance, dtype=np.float64)
     if not np.isfinite(covariance).all():
         # One of several members has diverged: its parameters were set aside, and nobody reads what comes of it.
         covariance = np.eye(len(covariance))
     values, vectors = np.linalg.eigh(covariance)
     n_used = max(1, int((values > IN_USE_ABOVE).sum()))
-    basis = jnp.asarray(vectors[:, ::-1].copy(), dtype=jnp.float32)
-    found = search(key, measured.effects.mean @ basis[:, :n_used])
-    rotation = jnp.concatenate([basis[:, :n_used] @ found.rotation, basis[:, n_used:]], axis=1)
-    order, sign = closest_columns(rotation)
-    rotation, used = rotation[:, order] * sign, order < n_used
-    turned = turn_effects(measured.effects, rotation)
-    effects = MaskedEffects(jnp.where(used, turned.mean, 0.0), turned.variance)
-    log_odds = jnp.where(used, inclusion_log_odds(effects.mean, jnp.sqrt(effects.variance)), -jnp.inf)
-    believed = jnp.where(used, jnp.inf, log_odds) if time == 0 else log_odds
+    basis, used = jnp.asarray(vectors[:, ::-1], dtype=jnp.float32), jnp.arange(len(values)) < n_used
+    found, rotation, effects, log_odds = (find or sparsest)(key, measured.effects, basis, used)
+    believed = jnp.where(log_odds > -jnp.inf, jnp.inf, log_odds) if time == 0 else log_odds
     report = report_of(found, measured.effects.mean, epoch, n_used, int((log_odds > 0).sum()))
     return Plan(rotation, effects, jnp.clip(believed, -DECISIVENESS[time], DECISIVENESS[time]), report)
+
+
+class Turned(NamedTuple):
+    """The basis in which effects are sparsest, among those that turn the directions in use."""
+
+    found: Search
+    rotation: Float[Array, "latent latent"]
+    effects: MaskedEffects
+    """In that basis, without what lies in other directions."""
+    log_odds: Float[Array, "perturbation latent"]
+    """Of inclusion; -infinity in directions not in use."""
+
+
+def sparsest(
+    key: jax.Array, effects: MaskedEffects, basis: Float[Array, "latent latent"], used: Bool[Array, " latent"]
+) -> Turned:
+    """Search among the directions in use; `used` says which columns of the orthogonal `basis` those are."""
+    found = search(key, jnp.where(used, effects.mean @ basis, 0.0), used)
+    rotation = basis @ found.rotation
+    order, sign = closest_columns(rotation)
+    rotation, used = rotation[:, order] * sign, used[order]
+    turned = turn_effects(effects, rotation)
+    turned = MaskedEffects(jnp.where(used, turned.mean, 0.0), turned.variance)
+    log_odds = jnp.where(used, inclusion_log_odds(turned.mean, jnp.sqrt(turned.variance)), -jnp.inf)
+    return Turned(found, rotation, turned, log_odds)
+
+
+@lru_cache(maxsize=16)
+def compiled_sparsest(n_perturbations: int, n_latent: int) -> Callable[..., Turned]:
+    """`sparsest` for tables of this size; compiled once per process."""
+    table, basis = (jnp.zeros((n, n_latent)) for n in (n_perturbations, n_latent))
+    used = jnp.zeros(n_latent, bool)
+    return jax.jit(sparsest).lower(jax.random.key(0), MaskedEffects(table, table), basis, used).compile()
 
 
 def report_of(found: Search, effects: Array, epoch: int, directions_in_use: int, active_entries: int) -> RotationReport:

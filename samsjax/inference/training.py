@@ -23,7 +23,14 @@ from samsjax.inference.batching import plan_batches
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.epochs import FitArrays, make_epochs
 from samsjax.inference.optimizer import learning_rate
-from samsjax.inference.rotating import Rotating, RotationReport, make_rotating, plan_rotation, rotation_epochs
+from samsjax.inference.rotating import (
+    Rotating,
+    RotationReport,
+    compiled_sparsest,
+    make_rotating,
+    plan_rotation,
+    rotation_epochs,
+)
 from samsjax.models.base import Build
 from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Params
@@ -178,7 +185,18 @@ def _compiled(
     )
     if rotating is None:
         return passes
-    return passes._replace(rotating=Rotating(jax.jit(rotating.measure), jax.jit(rotating.turn)))
+    return passes._replace(rotating=_compiled_rotating(rotating, key, state, params, shapes))
+
+
+def _compiled_rotating(rotating: Rotating, key: Any, state: Any, params: Any, shapes: FitArrays) -> Rotating:
+    """What a rotation needs, for arguments of these shapes."""
+    measured = jax.eval_shape(rotating.measure, key, params, shapes)
+    effects, covariance = measured
+    return Rotating(
+        jax.jit(rotating.measure).lower(key, params, shapes).compile(),
+        compiled_sparsest(*effects.mean.shape[-2:]),
+        jax.jit(rotating.turn).lower(state, covariance, effects, effects.mean).compile(),
+    )
 
 
 def _fit_members(
@@ -210,10 +228,10 @@ def _fit_members(
         key = fold(val_key, epoch)
         measured = rotating.measure(key, result.params, arrays)
         if members is None:
-            plan = plan_rotation(key, measured, time, epoch)
+            plan = plan_rotation(key, measured, time, epoch, rotating.sparsest)
             return rotating.turn(result.state, *plan[:3]), [plan.report]
         own = [jax.tree.map(lambda leaf, m=member: leaf[m], measured) for member in range(members.n)]
-        plans = [plan_rotation(key[member], own[member], time, epoch) for member in range(members.n)]
+        plans = [plan_rotation(key[member], own[member], time, epoch, rotating.sparsest) for member in range(members.n)]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(plan[:3] for plan in plans))
         return rotating.turn(result.state, *stacked), [plan.report for plan in plans]
 

@@ -13,6 +13,7 @@ N_ITERATIONS = 100
 _LARGEST_SHARE = 0.5
 
 
+@jax.jit
 def inclusion_log_odds(
     effects: Float[Array, "perturbation latent"], sd: Float[Array, "perturbation latent"]
 ) -> Float[Array, "perturbation latent"]:

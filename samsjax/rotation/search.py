@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 N_STARTS = 32
 N_ITERATIONS = 300
@@ -71,16 +71,22 @@ def smooth_l1_gradient(
 
 
 @partial(jax.jit, static_argnames=("n_starts",))
-def search(key: jax.Array, effects: Float[Array, "perturbation latent"], n_starts: int = N_STARTS) -> Search:
+def search(
+    key: jax.Array,
+    effects: Float[Array, "perturbation latent"],
+    turning: Bool[Array, " latent"] | None = None,
+    n_starts: int = N_STARTS,
+) -> Search:
     """The rotation with the lowest L1 norm of the rotated effects, among local minima from `n_starts` starts.
 
     Order and sign of the columns are those closest to the latent dimensions as they were, so effects that are as sparse
-    as they can be stay where they are. The same key gives the same rotation on the same machine.
+    as they can be stay where they are. The same key gives the same rotation on the same machine. Latent dimensions that
+    are not among the `turning` ones (by default all) stay what they are, and effects on them should be zero.
     """
     scale = typical_effect(effects)
     scaled = effects / jnp.where(scale > 0, scale, 1.0)
     n_latent = effects.shape[1]
-    random = jax.random.orthogonal(key, n_latent, (n_starts,))
+    random = _random_rotations(key, jnp.ones(n_latent, bool) if turning is None else turning, n_starts)
     starts = random.at[0].set(jnp.eye(n_latent))
     found = jax.vmap(partial(_descend, scaled))(starts, jnp.resize(jnp.array(COARSEST), (n_starts,)))
     l1 = jnp.abs(effects @ found).sum(axis=(1, 2))
@@ -98,6 +104,13 @@ def search(key: jax.Array, effects: Float[Array, "perturbation latent"], n_start
         l1_next=jnp.where(jnp.isfinite(others), others, jnp.nan),
         agreeing=same.mean(),
     )
+
+
+def _random_rotations(key: Array, turning: Array, n: int) -> Array:
+    """Uniform rotations of the space of the turning dimensions; the gradient of the others is zero, so they stay."""
+    gaussian = jax.random.normal(key, (n, *2 * turning.shape))
+    q, r = jnp.linalg.qr(jnp.where(jnp.outer(turning, turning), gaussian, jnp.eye(len(turning))))
+    return q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[:, None, :]
 
 
 def _descend(effects: Array, start: Array, coarsest: Array) -> Array:
@@ -127,6 +140,7 @@ def _same(effects: Array, best: Array, other: Array) -> Array:
     return (~in_use | (jnp.abs(best.T @ other).max(axis=1) > SAME_ABOVE)).all()
 
 
+@jax.jit
 def closest_columns(rotation: Float[Array, "latent latent"]) -> tuple[Int[Array, " latent"], Float[Array, " latent"]]:
     """(order, sign) that bring an orthogonal matrix close to the identity: `rotation[:, order] * sign`.
 

@@ -28,7 +28,7 @@ def orthogonal(seed=0):
 
 
 def found_in(effects, key=KEY):
-    return search(key, jnp.asarray(effects), N_STARTS)
+    return search(key, jnp.asarray(effects), n_starts=N_STARTS)
 
 
 def assert_orthogonal(rotation):
@@ -62,6 +62,18 @@ def test_planted_rotation_is_found(seed):
     assert found.l1 < 0.75 * found.l1_before
     assert_allclose(found.l1, np.abs(rotated).sum(), rtol=1e-5)
     assert found.agreeing > 0.2
+
+
+def test_only_the_turning_dimensions_turn():
+    effects = sparse_effects() @ orthogonal()
+    wide = np.insert(effects, 3, 0.0, axis=1)
+    turning = np.arange(N_LATENT + 1) != 3
+    rotation = np.asarray(search(KEY, jnp.asarray(wide), turning, n_starts=N_STARTS).rotation)
+    assert_array_equal(rotation[3], ~turning)
+    assert_array_equal(rotation[:, 3], ~turning)
+    assert_orthogonal(rotation)
+    alone = np.abs(effects @ np.asarray(found_in(effects).rotation)).sum()
+    assert_allclose(np.abs(wide @ rotation).sum(), alone, rtol=1e-3)
 
 
 def test_effects_that_are_sparse_already_stay_where_they_are():
