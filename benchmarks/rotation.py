@@ -37,12 +37,10 @@ SCREENS: dict[str, SimulationConfig] = {
     "half the perturbations": replace(BUILT_IN, n_perturbations=50, n_without_effect=10, cells_per_single=200),
     "no doubles": replace(BUILT_IN, n_doubles=0),
     "small effects": replace(BUILT_IN, effect_size=1.2, effect_size_sd=0.2),
-    "one mechanism each": replace(BUILT_IN, max_active=1),
     "up to 6 mechanisms each": replace(BUILT_IN, max_active=6),
 }
 """Every one is the first with something changed."""
 ON_BUILT_IN: dict[str, ModelConfig] = {
-    "12 latents": SAMSVAEConfig(n_latent=12),
     "8 latents": SAMSVAEConfig(n_latent=8),
     "40 latents": SAMSVAEConfig(n_latent=40),
     "correlated guide": SAMSVAEConfig(guide="correlated"),

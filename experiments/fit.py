@@ -96,6 +96,8 @@ def main(argv: Sequence[str]) -> None:
         fitted = fit(data, command.model, command.train, seed=command.seed)
         metrics = write_run(command, fitted, data, truth, folder)
     print(reporting.metrics_summary(metrics))
+    if fitted.rotations:
+        print(reporting.rotations_summary(fitted.rotations))
     say_mechanisms(command.out / MECHANISMS)
     print(f"written to {command.out}")
 

@@ -42,7 +42,7 @@ FRACTIONS = (0.3, 0.5, 0.7)
 """Parts of the budget after which a fit rotates: effects must have formed, and masks need time to settle."""
 DECISIVENESS = (1.5, 1.5, 4.0)
 """Largest log odds of inclusion after each rotation; after the first, those of every effect in use."""
-IN_USE_ABOVE = 0.05
+IN_USE_ABOVE = (0.05, 0.15, 0.15)
 """Variance over cells of a latent direction's posterior mean (the prior has 1) above which cells use it."""
 N_CELLS = 4096
 """Most training cells to measure that with."""
@@ -133,7 +133,7 @@ def plan_rotation(
         # One of several members has diverged: its parameters were set aside, and nobody reads what comes of it.
         covariance = np.eye(len(covariance))
     values, vectors = np.linalg.eigh(covariance)
-    n_used = max(1, int((values > IN_USE_ABOVE).sum()))
+    n_used = max(1, int((values > IN_USE_ABOVE[time]).sum()))
     basis, used = jnp.asarray(vectors[:, ::-1], dtype=jnp.float32), jnp.arange(len(values)) < n_used
     found, rotation, effects, log_odds = (find or sparsest)(key, measured.effects, basis, used)
     believed = jnp.where(log_odds > -jnp.inf, jnp.inf, log_odds) if time == 0 else log_odds

@@ -15,7 +15,7 @@ from samsjax.reporting.plots import (
     score_dots,
     stability_figure,
 )
-from samsjax.reporting.tables import effects_table, markdown_table, metrics_summary
+from samsjax.reporting.tables import effects_table, markdown_table, metrics_summary, rotations_summary
 
 __all__ = [
     "agreement_matrix",
@@ -31,6 +31,7 @@ __all__ = [
     "metrics_summary",
     "perturbation_agreement",
     "predictions_to_anndata",
+    "rotations_summary",
     "save_figure",
     "score_dots",
     "stability_figure",

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from samsjax.errors import listing
 from samsjax.evaluation.posterior_effects import PosteriorEffects
 from samsjax.inference.fitted import Fitted
+from samsjax.inference.rotating import RotationReport
 from samsjax.reporting.mechanisms import latent_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CLOSE = 1.01
+"""L1 norm of another basis, over that of the best, below which the best is not unique."""
 REFERENCES = ("train", "val", "test", "all")
 
 
@@ -70,6 +74,23 @@ def metrics_summary(metrics: Mapping[str, float]) -> str:
             f"peak memory {metrics['memory/peak_gb']:.2f} GB"
         )
     return "\n".join(lines)
+
+
+def rotations_summary(rotations: Sequence[RotationReport]) -> str:
+    """One line on how latent space was rotated, and a second one if the last basis is not the only one; "" if never."""
+    if not rotations:
+        return ""
+    last = rotations[-1]
+    line = (
+        f"latent space rotated after epochs {listing(str(report.epoch) for report in rotations)}; last basis: "
+        f"{last.directions_in_use} directions in use, {last.active_entries} effects stand out, found from "
+        f"{last.agreeing:.0%} of the starts"
+    )
+    if last.l1_next < CLOSE * last.l1:
+        line += (
+            "\nanother basis is as sparse within a per cent: the data may not decide between them, see rotations.csv"
+        )
+    return line
 
 
 def _present(metrics: Mapping[str, float], pattern: str) -> list[tuple[str, str]]:
