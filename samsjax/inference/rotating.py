@@ -43,7 +43,11 @@ FRACTIONS = (0.3, 0.5, 0.7)
 DECISIVENESS = (1.5, 1.5, 4.0)
 """Largest log odds of inclusion after each rotation; after the first, those of every effect in use."""
 IN_USE_ABOVE = (0.05, 0.15, 0.15)
-"""Variance over cells of a latent direction's posterior mean (the prior has 1) above which cells use it."""
+"""Variance over cells of a latent direction's posterior mean (the prior has 1) above which cells use it, by rotation.
+
+Early on a real mechanism may still be small; after the first rotation it grows, and slack, such as a second direction
+for the same mechanism, does not.
+"""
 N_CELLS = 4096
 """Most training cells to measure that with."""
 

@@ -16,7 +16,8 @@ from samsjax.inference.training import DivergenceError
 from tests.data.study_files import LAYOUTS
 from tests.experiments.doors import EVALUATION, MODEL, SMALL, from_file_flags, read_json, refused, untimed
 
-SCORES = {"config.json", "environment.json", "history.csv", "effects.csv", "metrics.json"}
+SCORES = {"config.json", "environment.json", "history.csv", "rotations.csv", "effects.csv", "metrics.json"}
+REST = {"mechanisms.csv", "model", "ate.h5ad", "latents.h5ad"}
 GRID = Grid(
     common="--model.n-latent 3 --train.n-steps 5",
     arms={"one": "--model sams_vae --train.n-steps 6", "two": "--model cpa_vae"},
@@ -216,7 +217,7 @@ def test_seeds_trained_together_agree_with_runs_alone(grid, flags, tmp_path, mon
 def test_scores_are_not_all(copy, flags):
     before = untimed(copy / FOLDER)
     sweep.main(["--out", str(copy), "--write", "all", *ONE, *flags])
-    assert {path.name for path in (copy / FOLDER).iterdir()} == SCORES | {"model", "ate.h5ad", "latents.h5ad"}
+    assert {path.name for path in (copy / FOLDER).iterdir()} == SCORES | REST
     assert untimed(copy / FOLDER) == before
 
 
