@@ -26,7 +26,7 @@ class TogetherBenchmark:
 def measure(command: TogetherBenchmark) -> list[dict[str, Any]]:
     """Time both ways in turn and print one table. Compilation stands apart: each fit reports its own."""
     data, _ = samsjax.simulate(seed=0)
-    model, train = samsjax.SAMSVAEConfig(), samsjax.TrainConfig(n_steps=command.n_steps, patience=None)
+    model, train = samsjax.SAMSVAEConfig(), samsjax.TrainConfig(n_steps=command.n_steps, patience=None, rotation="off")
     rows = []
     for n_members in command.n_members:
         seeds = range(n_members)
