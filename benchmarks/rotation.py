@@ -85,7 +85,7 @@ class Found(NamedTuple):
     """Of the inclusion probabilities below .1, up to .9, and from there."""
     true_effects: np.ndarray
     effects: np.ndarray
-    """(perturbation, latent), latents matched to the true ones, the others last."""
+    """(perturbation, latent), latents matched to the true ones in order and sign, the others last."""
 
 
 def measure(command: RotationBenchmark) -> list[dict[str, Any]]:
@@ -138,9 +138,12 @@ def _fitted(screen: str, rotation: Rotation, n_steps: int, seed: int) -> Found:
     assert effects is not None
     agreement = mask_agreement(truth.mask, effects.mask)
     precision = mask_average_precision(truth.mask, effects.inclusion_probability, agreement)
-    matched = agreement.estimated_latents[np.argsort(agreement.true_latents)]
-    others = np.setdiff1d(np.arange(effects.mean.shape[1]), matched)
-    ordered = effects.mean[:, [*matched, *others]]
+    others = np.setdiff1d(np.arange(effects.mean.shape[1]), agreement.estimated_latents)
+    matched = effects.mean[:, agreement.estimated_latents]
+    true = truth.effect[:, agreement.true_latents]
+    ordered = np.zeros((len(true), truth.mask.shape[1] + len(others)))
+    ordered[:, agreement.true_latents] = matched * np.where((matched * true).sum(axis=0) < 0, -1, 1)
+    ordered[:, truth.mask.shape[1] :] = effects.mean[:, others]
     calibration = mask_calibration(truth.mask, effects.inclusion_probability, agreement, (0.0, 0.1, 0.9, 1.0))
     return Found(screen, rotation, float(bound), agreement.f1, precision, calibration, truth.effect, ordered)
 
