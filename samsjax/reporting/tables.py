@@ -87,9 +87,7 @@ def rotations_summary(rotations: Sequence[RotationReport]) -> str:
         f"{last.agreeing:.0%} of the starts"
     )
     if last.l1_next < CLOSE * last.l1:
-        line += (
-            "\nanother basis is as sparse within a per cent: the data may not decide between them, see rotations.csv"
-        )
+        line += "\nanother basis is as sparse to a per cent: the data may not tell the two apart, see rotations.csv"
     return line
 
 

@@ -39,11 +39,11 @@ def test_truth_is_consistent_with_the_design(screen):
     data, truth = screen
     assert_array_equal(truth.effect != 0, truth.mask)
     active = truth.mask.sum(axis=1)
-    assert_array_equal(active[:-10] >= 1, True)
+    assert_array_equal(active[:-20] >= 1, True)
     assert active.max() <= 3
-    assert_array_equal(active[-10:], 0)
+    assert_array_equal(active[-20:], 0)
     carried = (data.dosage > 0).sum(axis=1)
-    assert np.bincount(carried).tolist() == [3000, 50 * 200, 20 * 150]
+    assert np.bincount(carried).tolist() == [3000, 100 * 100, 20 * 150]
     both = data.perturbation_index[carried == 2]
     assert_array_equal(both[:, 0] < both[:, 1], True)
     assert len(np.unique(both, axis=0)) == 20
@@ -62,7 +62,7 @@ def test_a_seed_decides_every_bit():
     ("option", "message"),
     [
         ({"n_genes": 0}, "n_genes must be >= 1, got 0"),
-        ({"n_without_effect": 60}, "n_without_effect must be >= 0 and <= 50, got 60"),
+        ({"n_without_effect": 120}, "n_without_effect must be >= 0 and <= 100, got 120"),
         ({"n_perturbations": 4, "n_without_effect": 0, "n_doubles": 7}, "n_doubles must be >= 0 and <= 6, got 7"),
         ({"max_active": 13}, r"max_active \(13\) cannot exceed n_latent \(12\)"),
         ({"response": -1.0}, "response must be >= 0.0, got -1.0"),
