@@ -58,6 +58,7 @@ def assert_same_bits(one: Any, two: Any) -> None:
 
 def refused(main: Callable[[list[str]], None], flags: Sequence[Any], words: Sequence[str], capsys: Any) -> None:
     """The door stops, with an InputError or a complaint about flags, and says all `words`."""
+    capsys.readouterr()  # what fixtures printed
     with pytest.raises((InputError, SystemExit)) as caught:
         main([str(flag) for flag in flags])
     if isinstance(caught.value, SystemExit):
