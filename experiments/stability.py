@@ -32,7 +32,7 @@ from samsjax.data import PerturbationData, halves
 from samsjax.errors import InputError, check_range, listing
 from samsjax.evaluation.masks import mask_agreement
 from samsjax.evaluation.posterior_effects import posterior_effects
-from samsjax.evaluation.stability import KINDS, Member, Pair, Stability, stability, worst_first
+from samsjax.evaluation.stability import KINDS, SCORES, Member, Pair, Stability, stability, worst_first
 from samsjax.inference.batching import carrying_cells
 from samsjax.inference.fitted import statistics_of, vocabulary_of
 from samsjax.inference.log_weights import shared_sites
@@ -185,7 +185,7 @@ def write_results(folder: Path, found: Stability, n_training_cells: np.ndarray, 
 
 def _pair_row(pair: Pair, found: Stability) -> dict[str, Any]:
     n_active = {member.label: int(member.effects.mask.sum()) for member in found.members}
-    scores = {name: getattr(pair.agreement, name) for name in ("f1", "f1_shuffled", "same_mask", "effect_correlation")}
+    scores = {name: getattr(pair.agreement, name) for name in SCORES}
     return {
         **{"kind": pair.kind, "first": pair.first, "second": pair.second},
         **scores,

@@ -17,6 +17,8 @@ from samsjax.evaluation.posterior_effects import PosteriorEffects
 
 KINDS = ("seeds", "halves")
 """What is summarized: pairs of fits of all training cells, and the two halves of one division of them."""
+SCORES = ("f1", "f1_shuffled", "same_mask", "effect_correlation")
+"""Fields of `PairAgreement` that are one number for a pair."""
 N_SHUFFLES = 20
 """Shufflings of perturbations behind the agreement that chance gives."""
 
@@ -95,7 +97,7 @@ class Stability(NamedTuple):
         scores = {}
         for kind in KINDS:
             agreements = [pair.agreement for pair in self.of_kind(kind)]
-            for name in ("f1", "f1_shuffled", "same_mask", "effect_correlation") if agreements else ():
+            for name in SCORES if agreements else ():
                 values = np.array([getattr(agreement, name) for agreement in agreements])
                 known = values[~np.isnan(values)]
                 scores[f"stability/{kind}/{name}_mean"] = float(known.mean()) if len(known) else float("nan")

@@ -81,12 +81,10 @@ class Measured(NamedTuple):
 
 
 class Rotating(NamedTuple):
-    """The pure functions of a rotation in training; `vmap` `measure` and `turn` over members as those of `Epochs`."""
+    """The pure functions of a rotation in training; `vmap` over members as those of `Epochs`."""
 
     measure: Callable[[jax.Array, Params, FitArrays], Measured]
     """(key, parameters, arrays) -> effects and use of latent directions."""
-    sparsest: Callable[..., "Turned"]
-    """(key, effects, basis, used) -> the sparsest basis; never with members, whose bases are found one by one."""
     turn: Callable[[Any, Array, MaskedEffects, Array], Any]
     """(SVI state, rotation, effects, log odds) -> SVI state in the new basis."""
 
@@ -116,7 +114,7 @@ def make_rotating(build: Build, axes: LatentAxes) -> Rotating:
         params = put_effects(turn_networks(params, axes, rotation), axes.effects, effects, log_odds)
         return state._replace(optim_state=(step, (params, inner)))
 
-    return Rotating(measure, sparsest, turn)
+    return Rotating(measure, turn)
 
 
 class Plan(NamedTuple):
@@ -128,10 +126,8 @@ class Plan(NamedTuple):
     report: RotationReport
 
 
-def plan_rotation(
-    key: jax.Array, measured: Measured, time: int, epoch: int, find: Callable[..., "Turned"] | None = None
-) -> Plan:
-    """Where to turn the model at its `time`-th rotation, and which masks to believe then; `find` is `sparsest`."""
+def plan_rotation(key: jax.Array, measured: Measured, time: int, epoch: int) -> Plan:
+    """Where to turn the model at its `time`-th rotation, and which masks to believe then."""
     covariance = np.asarray(measured.covariance, dtype=np.float64)
     if not np.isfinite(covariance).all():
         # One of several members has diverged: its parameters were set aside, and nobody reads what comes of it.
@@ -139,7 +135,8 @@ def plan_rotation(
     values, vectors = np.linalg.eigh(covariance)
     n_used = max(1, int((values > IN_USE_ABOVE[time]).sum()))
     basis, used = jnp.asarray(vectors[:, ::-1], dtype=jnp.float32), jnp.arange(len(values)) < n_used
-    found, rotation, effects, log_odds = (find or sparsest)(key, measured.effects, basis, used)
+    find = compiled_sparsest(*measured.effects.mean.shape)
+    found, rotation, effects, log_odds = find(key, measured.effects, basis, used)
     believed = jnp.where(log_odds > -jnp.inf, jnp.inf, log_odds) if time == 0 else log_odds
     report = report_of(found, measured.effects.mean, epoch, n_used, int((log_odds > 0).sum()))
     return Plan(rotation, effects, jnp.clip(believed, -DECISIVENESS[time], DECISIVENESS[time]), report)

@@ -192,9 +192,9 @@ def _compiled_rotating(rotating: Rotating, key: Any, state: Any, params: Any, sh
     """What a rotation needs, for arguments of these shapes."""
     measured = jax.eval_shape(rotating.measure, key, params, shapes)
     effects, covariance = measured
+    compiled_sparsest(*effects.mean.shape[-2:])  # for `plan_rotation`, so that it does not compile while training
     return Rotating(
         jax.jit(rotating.measure).lower(key, params, shapes).compile(),
-        compiled_sparsest(*effects.mean.shape[-2:]),
         jax.jit(rotating.turn).lower(state, covariance, effects, effects.mean).compile(),
     )
 
@@ -228,10 +228,10 @@ def _fit_members(
         key = fold(val_key, epoch)
         measured = rotating.measure(key, result.params, arrays)
         if members is None:
-            plan = plan_rotation(key, measured, time, epoch, rotating.sparsest)
+            plan = plan_rotation(key, measured, time, epoch)
             return rotating.turn(result.state, *plan[:3]), [plan.report]
         own = [jax.tree.map(lambda leaf, m=member: leaf[m], measured) for member in range(members.n)]
-        plans = [plan_rotation(key[member], own[member], time, epoch, rotating.sparsest) for member in range(members.n)]
+        plans = [plan_rotation(key[member], own[member], time, epoch) for member in range(members.n)]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(plan[:3] for plan in plans))
         return rotating.turn(result.state, *stacked), [plan.report for plan in plans]
 
