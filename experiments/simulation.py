@@ -17,7 +17,7 @@ less well than the softmax of library_nb does. In a trial (sams_vae, seed 0, oth
 
 No table is published for these simulations. The training recipe is our default one with the same budget for all.
 
-Measured on CPU: half a minute to a minute a run; the table stands in the README.
+Measured on two CPU cores: half a minute to a minute a run; the table stands in the README.
 """
 
 from experiments.grid import Grid
