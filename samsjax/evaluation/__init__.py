@@ -9,7 +9,8 @@
 """
 
 from samsjax.evaluation.bounds import posterior_latents, predictive_iwelbo
-from samsjax.evaluation.data_effects import AverageEffects, data_effects
+from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.data_effects import data_effects
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.evaluation.gene_responses import GeneResponses, gene_responses
 from samsjax.evaluation.masks import (

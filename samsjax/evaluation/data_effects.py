@@ -4,34 +4,14 @@ Source: SAMS-VAE, specification 7.1. Differs: the reference cells are an explici
 cells, training included), standard errors are reported, and counts stay sparse.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import scipy.sparse as sp
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
 from samsjax.errors import InputError
+from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.transforms import transform_named
-
-
-class AverageEffects(NamedTuple):
-    """Mean difference to control per treatment and gene, in the units of the named transform."""
-
-    labels: np.ndarray
-    """(treatment,)."""
-    ate: np.ndarray
-    """float32 (treatment, gene)."""
-    standard_error: np.ndarray
-    """float32 (treatment, gene): of `ate`."""
-    control_mean: np.ndarray
-    """float32 (gene,): mean transformed expression of controls."""
-    transform: str
-
-    def of(self, labels: np.ndarray) -> np.ndarray:
-        """`ate` for these treatments, in their order."""
-        position = {label: i for i, label in enumerate(self.labels)}
-        return self.ate[[position[label] for label in labels]]
 
 
 def data_effects(

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from samsjax.errors import InputError, check_choice, check_range
-from samsjax.evaluation.data_effects import AverageEffects
+from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.forward import Technical, drawn, forward_trace, has_own_totals, in_scale, technical_of
 from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch

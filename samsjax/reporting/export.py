@@ -10,7 +10,7 @@ import numpy as np
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
 from samsjax.data.simulate import Truth
-from samsjax.evaluation.data_effects import AverageEffects
+from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.evaluation.transforms import TRANSFORMS
 from samsjax.inference.fitted import Fitted
