@@ -8,8 +8,8 @@
 - `evaluate`: all of it in one call.
 """
 
-from samsjax.evaluation.bounds import posterior_latents, predictive_iwelbo
 from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.bounds import posterior_latents, predictive_iwelbo
 from samsjax.evaluation.data_effects import data_effects
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.evaluation.gene_responses import GeneResponses, gene_responses

@@ -9,8 +9,8 @@ import numpy as np
 from samsjax.data.dataset import SPLITS, PerturbationData
 from samsjax.data.encoding import Treatments, treatments
 from samsjax.errors import check_range
-from samsjax.evaluation.bounds import predictive_iwelbo
 from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.bounds import predictive_iwelbo
 from samsjax.evaluation.data_effects import data_effects
 from samsjax.evaluation.masks import mask_agreement, mask_average_precision
 from samsjax.evaluation.metrics import effect_scores
