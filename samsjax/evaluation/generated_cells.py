@@ -1,4 +1,8 @@
-"""Cells drawn from a fitted model under a treatment, as measured cells would be: with noise, totals and covariates."""
+"""Cells drawn from a fitted model as measured cells would be: with the noise of counts, totals and covariates.
+
+`generate_cells` draws cells of one treatment, `replicate_cells` a second copy of measured cells: the same treatments,
+totals and covariates with other basal states, effects and noise.
+"""
 
 from functools import partial
 from typing import NamedTuple
@@ -8,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from samsjax.data.dataset import PerturbationData
+from samsjax.errors import InputError
 from samsjax.evaluation.forward import Technical, drawn, forward_trace, technical_of
 from samsjax.evaluation.model_effects import EffectsConfig
-from samsjax.inference.batching import empty_batch
+from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, plan_batches, to_device
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
 from samsjax.models.base import Build, DataStatistics, check_composition
@@ -86,3 +92,49 @@ def _cells(
 
     # One cell after the other within chunks keeps memory at (cell, gene) values and one set of effects.
     return jax.lax.map(one, jax.random.split(key, n_cells), batch_size=16)
+
+
+CELLS_AT_ONCE = 512
+"""Cells of a replicate that are decoded together."""
+
+
+def replicate_cells(key: jax.Array, fitted: Fitted, data: PerturbationData, cells: np.ndarray) -> np.ndarray:
+    """Draw every one of `cells` (row numbers of `data`) anew, float32 (cell, gene).
+
+    A cell keeps its treatment, covariates and exposure. All cells share one draw of the effects, as the measured ones
+    share the true effects.
+
+    Raises:
+        InputError: for no cells, or cells with covariates the model does not know.
+    """
+    if len(cells) == 0:
+        raise InputError("no cells to replicate")
+    plan = plan_batches(len(cells), CELLS_AT_ONCE)
+    places = arrange(jnp.arange(len(cells)), plan)
+    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
+    x = np.asarray(_replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build))
+    order, flat = np.asarray(places).ravel(), x.reshape(-1, x.shape[-1])
+    drawn_cells = np.empty((len(cells), x.shape[-1]), dtype=np.float32)
+    drawn_cells[order[order >= 0]] = flat[order >= 0]
+    return drawn_cells
+
+
+@partial(jax.jit, static_argnums=(5,))
+def _replicate(
+    key: jax.Array,
+    params: Params,
+    statistics: DataStatistics,
+    device_data: DeviceData,
+    places: Int[Array, "batch place"],
+    build: Build,
+) -> Float[Array, "batch place gene"]:
+    model_guide = build(statistics)
+    everything = empty_batch(model_guide)
+    shared_key, local_key = jax.random.split(key)
+    shared = {name: draws[0] for name, draws in draw_shared(shared_key, model_guide, params, 1, everything).items()}
+
+    def chunk(step: tuple[jax.Array, Array]) -> Float[Array, "place gene"]:
+        batch = gather(device_data, step[1], everything.row_weight)._replace(x=None)
+        return forward_trace(model_guide, step[0], params, shared, batch)["x"]["value"].astype(jnp.float32)
+
+    return jax.lax.map(chunk, (jax.random.split(local_key, places.shape[0]), places))

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import ndtr, ndtri
 
+from samsjax.errors import check_range
 from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import shared_sites, traces
@@ -45,6 +47,30 @@ class PosteriorEffects(NamedTuple):
     def active(self) -> np.ndarray:
         """Bool (perturbation, latent): which effects count: the mask or, without masks, means two sd from zero."""
         return self.mask & (self.sparse | (np.abs(self.mean) > CLEAR_ABOVE * self.sd))
+
+    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the central posterior intervals of the effects, two arrays (perturbation, latent).
+
+        The posterior of an effect is a point mass at zero (mask 0) and a normal (mask 1), whose quantiles have a closed
+        form; an effect that is probably absent has the interval [0, 0]. Averages over draws of the mask enter through
+        `mean` and `sd`.
+
+        Raises:
+            InputError: for a level outside (0, 1).
+        """
+        check_range("level", level, above=0.0, below=1.0)
+        return self._quantile((1 - level) / 2), self._quantile((1 + level) / 2)
+
+    def _quantile(self, q: float) -> np.ndarray:
+        p = np.maximum(self.inclusion_probability.astype(np.float64), 1e-12)
+        centre = self.mean / p
+        spread = np.sqrt(np.maximum((self.sd.astype(np.float64) ** 2 + self.mean**2) / p - centre**2, 0.0))
+        # Mass of the normal part below zero; the point mass 1 - p sits between it and the rest.
+        below = p * ndtr(np.divide(-centre, spread, out=np.where(centre > 0, -np.inf, np.inf), where=spread > 0))
+        left, right = q < below, q > below + (1 - p)
+        tail = np.where(left, q / p, np.where(right, (q - (1 - p)) / p, 0.5))
+        normal = centre + spread * ndtri(np.clip(tail, 1e-300, 1 - 1e-16))
+        return np.where(left | right, normal, 0.0)
 
 
 def posterior_effects(key: jax.Array, fitted: Fitted, n_particles: int = 256) -> PosteriorEffects | None:

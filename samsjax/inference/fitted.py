@@ -17,7 +17,7 @@ from samsjax.inference.epochs import FitArrays, fit_arrays
 from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models
 from samsjax.likelihoods import models_counts
-from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, described, latent_axes
+from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, described, latent_axes, model_name
 from samsjax.models.base import Build, check_composition
 from samsjax.normalization import gene_statistics
 from samsjax.rotation.axes import LatentAxes
@@ -65,6 +65,11 @@ class Fitted:
     def build(self) -> Build:
         """Makes the programs. Compiled functions take it and `statistics`, so that models of equal sizes share them."""
         return builder(self.config)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in `samsjax.MODELS`."""
+        return model_name(self.config)
 
     @property
     def model_guide(self) -> ModelGuide:
