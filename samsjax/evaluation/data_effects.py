@@ -7,6 +7,7 @@ cells, training included), standard errors are reported, and counts stay sparse.
 import numpy as np
 import scipy.sparse as sp
 
+from samsjax.data.counts import Matrix
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
 from samsjax.errors import InputError
@@ -37,10 +38,10 @@ def data_effects(
         raise InputError("the data have no control cells: effects have no reference")
     assigned = treated.assignment[cells]
     present = np.unique(assigned[assigned >= 0])
-    control_mean, control_var = _group_moments(data, controls, np.zeros(len(controls), int), 1, transform)
+    control_mean, control_var = group_moments(transformed(data, controls, transform), np.zeros(len(controls), int), 1)
     chosen = cells[assigned >= 0]
     group = np.searchsorted(present, assigned[assigned >= 0])
-    mean, var = _group_moments(data, chosen, group, len(present), transform)
+    mean, var = group_moments(transformed(data, chosen, transform), group, len(present))
     return AverageEffects(
         labels=treated.labels[present],
         ate=(mean - control_mean).astype(np.float32),
@@ -50,21 +51,9 @@ def data_effects(
     )
 
 
-def _group_moments(
-    data: PerturbationData, cells: np.ndarray, group: np.ndarray, n_groups: int, transform: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, variance of the mean) of transformed expression per group, both (group, gene), in float64."""
-    values = _transformed(data.x[cells], data.library_size[cells], transform)
-    member = sp.csr_matrix((np.ones(len(cells)), (group, np.arange(len(cells)))), shape=(n_groups, len(cells)))
-    n = np.asarray(member.sum(axis=1))
-    squares = values.multiply(values) if sp.issparse(values) else values**2
-    mean, second = (_dense(member @ v) / n for v in (values, squares))
-    spread = np.maximum(second - mean**2, 0.0) * n / np.maximum(n - 1, 1)
-    return mean, np.where(n > 1, spread / n, np.nan)
-
-
-def _transformed(x, total: np.ndarray, transform: str):
-    """Transformed expression, sparse if `x` is: every transform maps zero to zero."""
+def transformed(data: PerturbationData, cells: np.ndarray, transform: str) -> Matrix:
+    """Transformed expression of some cells, float64 (cell, gene); sparse if the data are, as transforms keep zeros."""
+    x, total = data.x[cells], data.library_size[cells]
     of = transform_named(transform).of
     if not sp.issparse(x):
         return np.asarray(of(x.astype(np.float32), total), dtype=np.float64)
@@ -74,5 +63,25 @@ def _transformed(x, total: np.ndarray, transform: str):
     return values
 
 
-def _dense(matrix) -> np.ndarray:
+def group_moments(values: Matrix, group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and variance of the mean, of every group of cells, both float64 (group, gene).
+
+    Args:
+        values: (cell, gene), sparse or dense.
+        group: int (cell,) in 0 .. `n_groups` - 1; every group has a cell.
+        n_groups: how many groups.
+
+    Returns:
+        The variance of the mean is NaN for groups of one cell.
+    """
+    member = sp.csr_matrix((np.ones(len(group)), (group, np.arange(len(group)))), shape=(n_groups, len(group)))
+    n = np.asarray(member.sum(axis=1))
+    squares = values.multiply(values) if sp.issparse(values) else values**2
+    mean, second = (dense(member @ v) / n for v in (values, squares))
+    spread = np.maximum(second - mean**2, 0.0) * n / np.maximum(n - 1, 1)
+    return mean, np.where(n > 1, spread / n, np.nan)
+
+
+def dense(matrix: Matrix) -> np.ndarray:
+    """The same values as an array."""
     return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)

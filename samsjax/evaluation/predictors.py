@@ -3,9 +3,14 @@
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from samsjax.data.encoding import Treatments
+from samsjax.errors import InputError
 from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.forward import has_own_totals, in_scale
+from samsjax.evaluation.generated_cells import generate_cells
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
 from samsjax.inference.fitted import Fitted
 
@@ -27,9 +32,17 @@ class Predictor(Protocol):
         """Predicted effects of all treatments, in their order; a row of NaN where it can say nothing."""
         ...
 
+    def cells(self, key: jax.Array, treated: Treatments, row: int, n_cells: int) -> np.ndarray:
+        """Cells of one treatment in the scale of the effects, float32 (cell, gene); NaN where it can say nothing."""
+        ...
+
 
 class ModelPredictor(NamedTuple):
-    """A fitted model as a `Predictor`."""
+    """A fitted model as a `Predictor`.
+
+    It says nothing of perturbations without training cells, whose effects are those of the prior, nor of combinations
+    if it knows only one perturbation per cell.
+    """
 
     key: jax.Array
     fitted: Fitted
@@ -42,7 +55,43 @@ class ModelPredictor(NamedTuple):
         return "the fitted model: posterior mean effect on cells like the training cells"
 
     def effects(self, treated: Treatments) -> AverageEffects:
-        """Posterior mean effects, `model_effects`."""
-        return model_effects(
-            self.key, self.fitted, treated.labels, treated.perturbation_index, treated.dosage, self.config
-        )
+        """Posterior mean effects, `model_effects`.
+
+        Raises:
+            InputError: if the model can say nothing of any treatment, and as `model_effects`.
+        """
+        known = self._known(treated)
+        if not known.any():
+            raise InputError(
+                f"the model can predict none of {len(known)} treatments: it knows perturbations with training cells"
+                + ("" if self.fitted.config.composes else ", one per cell")
+            )
+        index, dosage = treated.perturbation_index[known], treated.dosage[known]
+        found = model_effects(self.key, self.fitted, treated.labels[known], index, dosage, self.config)
+        shape = (len(known), found.ate.shape[1])
+        ate, error = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        ate[known], error[known] = found.ate, found.standard_error
+        return found._replace(labels=treated.labels, ate=ate, standard_error=error)
+
+    def cells(self, key: jax.Array, treated: Treatments, row: int, n_cells: int) -> np.ndarray:
+        """Cells of `generate_cells`, transformed."""
+        if not self._known(treated)[row]:
+            return np.full((n_cells, self.fitted.statistics.n_genes), np.nan, np.float32)
+        arm = treated.perturbation_index[row], treated.dosage[row]
+        drawn = generate_cells(key, self.fitted, *arm, n_cells, self.config)
+        x, total = jnp.asarray(drawn.x), jnp.asarray(drawn.library_size)
+        scaled = in_scale(x, total, self.config.transform, has_own_totals(self.fitted))
+        return np.asarray(scaled, dtype=np.float32)
+
+    def _known(self, treated: Treatments) -> np.ndarray:
+        """Bool (treatment,): which ones the model can predict."""
+        used = treated.dosage != 0
+        learned = (self.fitted.n_training_cells[treated.perturbation_index] > 0) | ~used
+        return learned.all(axis=1) & (self.fitted.config.composes | (used.sum(axis=1) <= 1))
+
+
+def one_treatment(treated: Treatments, row: int) -> Treatments:
+    """One treatment as a table of its own, without cells."""
+    place = slice(row, row + 1)
+    index, dosage = treated.perturbation_index[place], treated.dosage[place]
+    return Treatments(treated.labels[place], index, dosage, np.zeros(0, dtype=int))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samsjax.evaluation.cell_distances import CellMetric
 from samsjax.evaluation.metrics import Metric
 
 
@@ -29,7 +30,7 @@ class Verdict(NamedTuple):
 
     @property
     def says(self) -> str:
-        """ "better", "worse" or "undecided"."""
+        """One of "better", "worse" and "undecided"."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "undecided"
 
 
@@ -47,11 +48,12 @@ class Scores(NamedTuple):
     predictors: tuple[str, ...]
     """Names; the model comes first, then the baselines."""
     predictor_descriptions: tuple[str, ...]
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric | CellMetric, ...]
     labels: np.ndarray
     """str (treatment,): those scored."""
     seen: np.ndarray
-    """str (treatment,): "seen", "new combination", "new dose" or "new perturbation", as to the training cells."""
+    """str (treatment,): "seen", "new combination", "new dose" or "new perturbation", as to the training cells;
+    "unknown" if the data name no training cells."""
     n_cells: np.ndarray
     """int (treatment,): cells that measure each treatment."""
     value: np.ndarray

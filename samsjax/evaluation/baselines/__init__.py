@@ -1,0 +1,95 @@
+"""Simple predictors that a model must beat, learned from training cells alone: the table `BASELINES`.
+
+To add one, write `fit(training) -> rule` and a line here; a rule maps treatments to effects, with rows of NaN where it
+can say nothing. What a rule may learn from is `TrainingEffects`, nothing else, so that no held-out cell can leak in.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from samsjax.data.dataset import PerturbationData
+from samsjax.data.encoding import Treatments
+from samsjax.errors import check_choice
+from samsjax.evaluation.baselines.additive import fit_additive
+from samsjax.evaluation.baselines.linear import fit_low_rank, fit_ridge
+from samsjax.evaluation.baselines.means import (
+    fit_matching_mean,
+    fit_no_effect,
+    fit_own_training_mean,
+    fit_training_mean,
+)
+from samsjax.evaluation.baselines.nearest import fit_nearest
+from samsjax.evaluation.baselines.training import Baseline, Rule, TrainingEffects, training_effects
+from samsjax.evaluation.predictors import Predictor
+
+
+class BaselineEntry(NamedTuple):
+    """One line of the table."""
+
+    description: str
+    """One sentence, as reports print it."""
+    fit: Callable[[TrainingEffects], Rule]
+
+
+BASELINES: dict[str, BaselineEntry] = {
+    "no_effect": BaselineEntry("predicts that nothing changes: zero effect on every gene", fit_no_effect),
+    "training_mean": BaselineEntry(
+        "predicts the mean effect of all training treatments for every treatment", fit_training_mean
+    ),
+    "own_training_mean": BaselineEntry(
+        "predicts what the training cells of the same treatment show; silent without any", fit_own_training_mean
+    ),
+    "additive": BaselineEntry(
+        "adds the effects the treatment's perturbations had alone in training, as log changes for counts; silent if "
+        "one was never measured alone",
+        fit_additive,
+    ),
+    "matching_mean": BaselineEntry(
+        "averages the training treatments that share a perturbation, for each perturbation and then over them",
+        fit_matching_mean,
+    ),
+    "nearest": BaselineEntry(
+        "predicts the effect of the most similar other training treatment; silent if no perturbation is shared",
+        fit_nearest,
+    ),
+    "ridge": BaselineEntry(
+        "ridge regression of training effects on dosages, its penalty chosen by leaving treatments out", fit_ridge
+    ),
+    "low_rank": BaselineEntry(
+        "bilinear model in the main components of training effects, placing a perturbation by the gene it targets; "
+        "silent if that gene is not measured",
+        fit_low_rank,
+    ),
+}
+
+
+def fit_baselines(
+    data: PerturbationData,
+    treated: Treatments,
+    transform: str = "log2_cp10k",
+    *,
+    cells: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> list[Predictor]:
+    """Fit baselines to training cells and training controls.
+
+    Args:
+        data: the data set.
+        treated: its treatments, `samsjax.data.treatments(data)`.
+        transform: scale of the effects, a name in `TRANSFORMS`.
+        cells: row numbers of the cells to learn from; by default those of the split "train".
+        names: which of `BASELINES`, in this order; all by default.
+
+    Raises:
+        InputError: for an unknown name or transform, or cells without controls or without treated ones.
+    """
+    names = list(BASELINES) if names is None else names
+    for name in names:
+        check_choice("baseline", name, list(BASELINES))
+    training = training_effects(data, treated, transform, cells)
+    return [Baseline(name, BASELINES[name].description, training, BASELINES[name].fit(training)) for name in names]
+
+
+__all__ = ["BASELINES", "Baseline", "BaselineEntry", "TrainingEffects", "fit_baselines", "training_effects"]
