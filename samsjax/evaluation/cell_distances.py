@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 TILE = 256
-"""Cells per side of a block of distances: one shape, so one compilation for sets of any size."""
+"""Most cells per side of a block of distances. Smaller sets are padded to a power of two: few shapes to compile."""
+SMALLEST_TILE = 16
 CELLS_FOR_BANDWIDTH = 2000
 """Most cells, evenly spaced in their order, that the median distance is taken over."""
 OfSquares = Callable[[np.ndarray], np.ndarray]
@@ -182,9 +183,10 @@ def _tiles(a: np.ndarray, b: np.ndarray, *, upper: bool = False) -> Iterator[tup
 
 
 def _blocks(cells: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """Slices of at most `TILE` cells, and those cells padded with zeros to exactly `TILE`."""
-    slices = [slice(start, min(start + TILE, len(cells))) for start in range(0, len(cells), TILE)]
-    return [(s, np.pad(cells[s], ((0, TILE - (s.stop - s.start)), (0, 0)))) for s in slices]
+    """Slices of at most `TILE` cells, and those cells padded with zeros to one size."""
+    size = min(TILE, max(SMALLEST_TILE, 1 << (len(cells) - 1).bit_length()))
+    slices = [slice(start, min(start + size, len(cells))) for start in range(0, len(cells), size)]
+    return [(s, np.pad(cells[s], ((0, size - (s.stop - s.start)), (0, 0)))) for s in slices]
 
 
 def _pair_means(

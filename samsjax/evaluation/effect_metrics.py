@@ -126,19 +126,38 @@ def discrimination(measured: np.ndarray, predicted: np.ndarray, distance: str) -
         predicted: (treatment, gene).
         distance: "cityblock", "euclidean" or "cosine".
     """
-    from scipy.spatial.distance import cdist
-
     if len(measured) < 2:
         return np.full(len(measured), np.nan)
-    to_all = cdist(predicted, measured, distance)
-    if distance == "cosine":
-        to_all[~predicted.any(axis=1)] = 1.0
-        to_all[:, ~measured.any(axis=1)] = 1.0
+    to_all = _DISTANCES[distance](predicted, measured)
     own = np.diagonal(to_all)[:, None]
-    rounding = 1e-12 * to_all.max(axis=1, keepdims=True)
+    rounding = 1e-11 * np.abs(to_all).max(axis=1, keepdims=True)
     nearer = (to_all < own - rounding).sum(axis=1)
     tied = (np.abs(to_all - own) <= rounding).sum(axis=1) - 1
     return 1 - (nearer + tied / 2) / (len(measured) - 1)
+
+
+def _cityblock(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    return cdist(predicted, measured, "cityblock")
+
+
+def _squared_euclidean(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Up to what is equal for all of a row, |predicted|^2, which no rank depends on."""
+    return (measured**2).sum(axis=1) - 2 * predicted @ measured.T
+
+
+def _minus_cosine(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    return -_directions(predicted) @ _directions(measured).T
+
+
+def _directions(effects: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(effects, axis=1, keepdims=True)
+    return np.divide(effects, length, out=np.zeros_like(effects), where=length > 0)
+
+
+_DISTANCES = {"cityblock": _cityblock, "euclidean": _squared_euclidean, "cosine": _minus_cosine}
+"""What ranks like each distance. The last two are matrix products, so that hundreds of treatments cost little."""
 
 
 def _measured_top(values: np.ndarray, n_top: int) -> tuple[np.ndarray, np.ndarray]:

@@ -29,9 +29,9 @@ class ScoringConfig:
     """Random divisions of the measured cells behind ceilings."""
     cell_metrics: bool = True
     """Also compare distributions of cells, which takes longer than all other metrics."""
-    n_cells_generated: int = 200
+    n_cells_generated: int = 100
     """Cells that a predictor draws for each treatment, for these."""
-    max_cells: int = 300
+    max_cells: int = 200
     """Most measured cells of each treatment that are compared with them; more are sampled down."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,95 @@
+"""The contents of a run's page: `write_page(report("Norman screen", settings, fitted=fitted, scores=scores), path)`.
+
+Every part is optional: a section appears when what it shows was given, in the order of reading.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from samsjax.data.dataset import PerturbationData
+from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.gene_responses import GeneResponses
+from samsjax.evaluation.posterior_effects import PosteriorEffects
+from samsjax.evaluation.scores import Scores
+from samsjax.inference.fitted import Fitted
+from samsjax.reporting.page import Page
+from samsjax.reporting.plots import DoseCurve
+from samsjax.reporting.report.checks import (
+    Calibration,
+    PredictiveCells,
+    doses_section,
+    interactions_section,
+    uncertainty_section,
+)
+from samsjax.reporting.report.effects import effects_section, mechanisms_section
+from samsjax.reporting.report.run import data_section, run_section, training_section
+from samsjax.reporting.report.scores import caveats_section, scores_section, treatments_section
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Calibration", "PredictiveCells", "report"]
+
+
+def report(
+    title: str,
+    settings: Mapping[str, Any],
+    *,
+    subtitle: str = "",
+    facts: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    data: PerturbationData | None = None,
+    fitted: Fitted | None = None,
+    scores: Scores | None = None,
+    headline_metrics: Sequence[str] | None = None,
+    measured: AverageEffects | None = None,
+    predicted: AverageEffects | None = None,
+    effects: PosteriorEffects | None = None,
+    responses: GeneResponses | None = None,
+    calibration: Calibration | None = None,
+    predictive_cells: PredictiveCells | None = None,
+    interactions: "pd.DataFrame | None" = None,
+    doses: Mapping[str, Mapping[str, DoseCurve]] | None = None,
+    dose_table: "pd.DataFrame | None" = None,
+    dose_label: str = "effect",
+) -> Page:
+    """The page of a run. Nothing is drawn before it is rendered.
+
+    Args:
+        title: of the page, such as the name of the screen.
+        settings: all settings, nested, as config.json holds them; shown folded.
+        subtitle: one sentence below the title.
+        facts: names and values that say what was run: model, data, seed, versions, times.
+        warnings: sentences on the data that the run gave out.
+        data: the cells; their sizes are shown.
+        fitted: the model: its training, names, and training cells.
+        scores: predictors beside each other.
+        headline_metrics: names of the metrics to tell in words and by treatment; by default the first three.
+        measured: effects to draw against `predicted`, which must be in the same scale.
+        predicted: effects of the model.
+        effects: in latent space; shown with `fitted`.
+        responses: of genes to latent dimensions; shown with `fitted` and `effects`.
+        calibration: of intervals.
+        predictive_cells: measured and drawn cells.
+        interactions: a row for each combination.
+        doses: perturbation -> line -> effects along dose.
+        dose_table: a row for each perturbation and dose.
+        dose_label: of the axis of `doses`, with unit.
+
+    Raises:
+        InputError: for headline metrics that were not computed.
+    """
+    sections = (
+        run_section(facts or {}, settings),
+        data_section(data, fitted, warnings),
+        training_section(fitted),
+        scores_section(scores, headline_metrics),
+        caveats_section(scores),
+        treatments_section(scores, measured, predicted, fitted, headline_metrics),
+        effects_section(fitted, effects),
+        mechanisms_section(fitted, effects, responses),
+        interactions_section(interactions),
+        doses_section(doses, dose_table, dose_label),
+        uncertainty_section(calibration, predictive_cells),
+    )
+    return Page(title, subtitle, tuple(section for section in sections if section.blocks))
