@@ -8,7 +8,14 @@ from sklearn.linear_model import Ridge
 
 import samsjax
 from samsjax.data import treatments
-from samsjax.evaluation.baselines import BASELINES, fit_baselines, training_effects
+from samsjax.errors import InputError
+from samsjax.evaluation.baselines import (
+    BASELINES,
+    fit_baselines,
+    load_training_effects,
+    save_training_effects,
+    training_effects,
+)
 from samsjax.evaluation.baselines.linear import PENALTIES, _blocks, best_penalty, leave_one_out
 from samsjax.evaluation.baselines.training import conditions_of, multi_hot
 from samsjax.evaluation.data_effects import data_effects
@@ -17,7 +24,7 @@ from tests.evaluation.toy_screens import screen_of
 
 
 def fitted(name, data, transform="counts", **options):
-    return fit_baselines(data, treatments(data), transform, names=[name], **options)[0]
+    return fit_baselines(training_effects(data, treatments(data), transform, **options), [name])[0]
 
 
 def predicted(name, data, transform="counts"):
@@ -50,7 +57,7 @@ def test_every_baseline_speaks_of_every_treatment_in_the_scale_asked_for():
     data = small.screen()
     treated = treatments(data)
     for transform in samsjax.evaluation.TRANSFORMS:
-        for baseline in fit_baselines(data, treated, transform):
+        for baseline in fit_baselines(training_effects(data, treated, transform)):
             effects = baseline.effects(treated)
             assert effects.transform == transform
             assert_array_equal(effects.labels, treated.labels)
@@ -66,7 +73,9 @@ def test_held_out_cells_do_not_matter():
     x[data.split != "train"] += 5
     changed = samsjax.PerturbationData(**{**data.__dict__, "x": x})
     treated = treatments(data)
-    for one, other in zip(fit_baselines(data, treated), fit_baselines(changed, treated), strict=True):
+    for one, other in zip(
+        *(fit_baselines(training_effects(d, treated, "log2_cp10k")) for d in (data, changed)), strict=True
+    ):
         assert_allclose(one.effects(treated).ate, other.effects(treated).ate, rtol=1e-4, atol=1e-5)
 
 
@@ -236,6 +245,25 @@ def test_training_cells_need_controls_and_treated_ones():
     controls = np.flatnonzero(treated.assignment < 0)
     for cells in (controls, np.setdiff1d(np.arange(data.n_cells), controls)):
         with pytest.raises(samsjax.InputError, match="treated ones and controls"):
-            fit_baselines(data, treated, cells=cells)
+            training_effects(data, treated, "log2_cp10k", cells)
     with pytest.raises(samsjax.InputError, match="Did you mean 'training_mean'"):
-        fit_baselines(data, treated, names=["traning_mean"])
+        fit_baselines(training_effects(data, treated, "log2_cp10k"), ["traning_mean"])
+
+
+def test_training_effects_survive_the_disk(tmp_path):
+    data = small.screen()
+    treated = treatments(data)
+    training = training_effects(data, treated, "log2_cp10k")
+    save_training_effects(training, tmp_path / "training.npz")
+    loaded = load_training_effects(tmp_path / "training.npz")
+    assert loaded.conditions == training.conditions and loaded.whole_counts == training.whole_counts
+    assert loaded.transform == "log2_cp10k"
+    for one, other in zip(fit_baselines(training), fit_baselines(loaded), strict=True):
+        assert one.name == other.name
+        assert_allclose(other.effects(treated).ate, one.effects(treated).ate, atol=1e-4)
+    assert loaded.controls.shape[0] == min(500, training.controls.shape[0])
+    with pytest.raises(InputError, match="no training effects"):
+        load_training_effects(tmp_path / "absent.npz")
+    (tmp_path / "training.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="damaged"):
+        load_training_effects(tmp_path / "training.npz")

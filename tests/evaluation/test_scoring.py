@@ -11,7 +11,7 @@ import samsjax
 from samsjax.data import treatments
 from samsjax.data.encoding import Treatments
 from samsjax.evaluation.average_effects import AverageEffects
-from samsjax.evaluation.baselines import fit_baselines
+from samsjax.evaluation.baselines import fit_baselines, training_effects
 from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.evaluation.predictors import ModelPredictor
 from samsjax.evaluation.scoring import ScoringConfig, score
@@ -21,7 +21,7 @@ from tests import small
 from tests.evaluation.toy_screens import gaussian_screen, screen_of
 
 KEY = jax.random.key(0)
-QUICK = ScoringConfig(transform="counts", n_bootstrap=20, n_halves=4, cell_metrics=False)
+QUICK = ScoringConfig(n_bootstrap=20, n_halves=4, cell_metrics=False)
 ROW = ("pearson_delta", "mse_delta")
 
 
@@ -48,8 +48,8 @@ def random_effects(rng, n_treatments, n_genes, size=1.0):
     return {f"T{i:02d}": size * rng.standard_normal(n_genes) for i in range(n_treatments)}
 
 
-def scored(predictor, data, config=QUICK, key=KEY, **options):
-    return score(key, [predictor], data, treatments(data), config, **options)
+def scored(predictor, data, config=QUICK, key=KEY, transform="counts", **options):
+    return score(key, [predictor], data, treatments(data), transform, config, **options)
 
 
 def of(scores, predictor, metric, field="mean"):
@@ -171,13 +171,13 @@ def test_order_of_treatments_does_not_matter_and_seeds_decide(clear):
         treated.labels[order], treated.perturbation_index[order], treated.dosage[order], inverse[treated.assignment]
     )
     config = replace(QUICK, cell_metrics=True, n_cells_generated=8)
-    one = score(KEY, [told], data, treated, config)
-    other = score(KEY, [told], data, turned, config)
+    one = score(KEY, [told], data, treated, "counts", config)
+    other = score(KEY, [told], data, turned, "counts", config)
     assert_array_equal(other.labels, one.labels[order])
     for field in ("value", "low", "high", "ceiling"):
         assert_allclose(getattr(other, field), getattr(one, field)[..., order], rtol=1e-4, atol=1e-4)
     assert_allclose(other.mean_low, one.mean_low, rtol=1e-4, atol=1e-4)
-    again, changed = (score(key, [told], data, treated, config) for key in (KEY, jax.random.key(1)))
+    again, changed = (score(key, [told], data, treated, "counts", config) for key in (KEY, jax.random.key(1)))
     assert_array_equal(again.low, one.low)
     assert_array_equal(again.value, one.value)
     assert_array_equal(again.ceiling, one.ceiling)
@@ -274,13 +274,13 @@ def test_a_screen_without_controls_or_of_values_in_a_scale_of_counts_is_refused(
     with pytest.raises(samsjax.InputError, match="no control cells"):
         scored(told, data.subset(~data.is_control))
     with pytest.raises(samsjax.InputError, match="needs whole counts"):
-        scored(told, data, replace(QUICK, transform="cp10k"))
+        scored(told, data, transform="cp10k")
     with pytest.raises(samsjax.InputError, match="unknown split to score 'train'"):
         scored(told, data, split="train")
     with pytest.raises(samsjax.InputError, match="duplicated predictor names: ridge"):
         scored(replace(told, name="ridge"), data)
     with pytest.raises(samsjax.InputError, match="no predictor to score"):
-        score(KEY, [], data, treatments(data), QUICK)
+        score(KEY, [], data, treatments(data), "counts", QUICK)
 
 
 def test_one_treatment_is_scored_where_metrics_are_defined():
@@ -331,7 +331,7 @@ def test_a_fitted_model_is_scored_beside_the_baselines_and_knows_what_it_does_no
     model = samsjax.fit(data, small.MODEL, small.TRAIN, progress=False)
     predictor = ModelPredictor(jax.random.key(1), model, EffectsConfig(n_particles=20))
     config = ScoringConfig(n_bootstrap=10, n_halves=2, min_cells=4, n_cells_generated=6, metrics=ROW)
-    scores = score(KEY, [predictor], data, treated, config)
+    scores = score(KEY, [predictor], data, treated, "log2_cp10k", config)
     assert scores.predictors[0] == "model" and len(scores.predictors) == 9
     unknown = np.array([data.perturbation_names[held] in label.split("+") for label in scores.labels])
     assert unknown.any() and not unknown.all()
@@ -339,9 +339,9 @@ def test_a_fitted_model_is_scored_beside_the_baselines_and_knows_what_it_does_no
     assert np.isfinite(scores.value[0][:, ~unknown]).all()
     assert_array_equal(scores.seen == "new perturbation", unknown)
     # A baseline in another scale is refused.
-    other = fit_baselines(data, treated, "cp10k", names=["ridge"])
+    other = fit_baselines(training_effects(data, treated, "cp10k"), ["ridge"])
     with pytest.raises(samsjax.InputError, match="'cp10k', scores are in 'log2_cp10k'"):
-        score(KEY, other, data, treated, replace(config, baselines=()))
+        score(KEY, other, data, treated, "log2_cp10k", replace(config, baselines=()))
 
 
 def test_equal_cells_give_undefined_scores_and_no_warning():
@@ -351,3 +351,21 @@ def test_equal_cells_give_undefined_scores_and_no_warning():
     scores = scored(Told({"A": np.zeros(25)}, np.full(25, 3.0)), data)
     assert of(scores, "told", "mse_delta") == 0.0
     assert np.isnan(of(scores, "told", "pearson_delta"))
+
+
+def test_baselines_of_a_stored_run_need_no_training_cells():
+    rng = np.random.default_rng(5)
+    effects = random_effects(rng, 6, 30)
+    whole = gaussian_screen(rng, effects, 20, 60, ("train", "test"))
+    told = Told(effects, np.zeros(30))
+    training = training_effects(whole, treatments(whole), "counts")
+    alone = whole.subset(whole.split == "test")
+    without, beside = scored(told, alone), scored(told, alone, training=training)
+    assert without.predictors == ("told",) and set(without.seen) == {"unknown"}
+    assert "own_training_mean" in beside.predictors and set(beside.seen) == {"seen"}
+    assert_allclose(
+        of(beside, "own_training_mean", "pearson_delta"), of(scored(told, whole), "own_training_mean", "pearson_delta")
+    )
+    assert any("baselines learned from the model's training cells" in caveat for caveat in beside.caveats)
+    with pytest.raises(samsjax.InputError, match="'cp10k'"):
+        scored(told, alone, training=training._replace(transform="cp10k"))

@@ -7,10 +7,6 @@ can say nothing. What a rule may learn from is `TrainingEffects`, nothing else, 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from samsjax.data.dataset import PerturbationData
-from samsjax.data.encoding import Treatments
 from samsjax.errors import check_choice
 from samsjax.evaluation.baselines.additive import fit_additive
 from samsjax.evaluation.baselines.linear import fit_low_rank, fit_ridge
@@ -21,6 +17,7 @@ from samsjax.evaluation.baselines.means import (
     fit_training_mean,
 )
 from samsjax.evaluation.baselines.nearest import fit_nearest
+from samsjax.evaluation.baselines.stored import load_training_effects, save_training_effects
 from samsjax.evaluation.baselines.training import Baseline, Rule, TrainingEffects, training_effects
 from samsjax.evaluation.predictors import Predictor
 
@@ -65,31 +62,29 @@ BASELINES: dict[str, BaselineEntry] = {
 }
 
 
-def fit_baselines(
-    data: PerturbationData,
-    treated: Treatments,
-    transform: str = "log2_cp10k",
-    *,
-    cells: np.ndarray | None = None,
-    names: Sequence[str] | None = None,
-) -> list[Predictor]:
-    """Fit baselines to training cells and training controls.
+def fit_baselines(training: TrainingEffects, names: Sequence[str] | None = None) -> list[Predictor]:
+    """Fit baselines to what training cells show.
 
     Args:
-        data: the data set.
-        treated: its treatments, `samsjax.data.treatments(data)`.
-        transform: scale of the effects, a name in `TRANSFORMS`.
-        cells: row numbers of the cells to learn from; by default those of the split "train".
+        training: effects in training cells against training controls, `training_effects`.
         names: which of `BASELINES`, in this order; all by default.
 
     Raises:
-        InputError: for an unknown name or transform, or cells without controls or without treated ones.
+        InputError: for an unknown name.
     """
     names = list(BASELINES) if names is None else names
     for name in names:
         check_choice("baseline", name, list(BASELINES))
-    training = training_effects(data, treated, transform, cells)
     return [Baseline(name, BASELINES[name].description, training, BASELINES[name].fit(training)) for name in names]
 
 
-__all__ = ["BASELINES", "Baseline", "BaselineEntry", "TrainingEffects", "fit_baselines", "training_effects"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "BaselineEntry",
+    "TrainingEffects",
+    "fit_baselines",
+    "load_training_effects",
+    "save_training_effects",
+    "training_effects",
+]

@@ -1,20 +1,16 @@
 """`ScoringConfig`: what is measured, compared and drawn when predictors are scored."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from samsjax.errors import check_choice, check_range
 from samsjax.evaluation.baselines import BASELINES
 from samsjax.evaluation.metrics import METRICS
-from samsjax.evaluation.transforms import transform_named
 
 
 @dataclass(frozen=True)
 class ScoringConfig:
     """How predictors are scored."""
 
-    transform: Literal["log2_cp10k", "cp10k", "counts"] = "log2_cp10k"
-    """Scale of the effects; predictors must state theirs in the same."""
     min_cells: int = 10
     """Treatments with fewer measured cells are reported, not scored."""
     metrics: tuple[str, ...] = tuple(METRICS)
@@ -35,7 +31,6 @@ class ScoringConfig:
     """Most measured cells of each treatment that are compared with them; more are sampled down."""
 
     def __post_init__(self) -> None:
-        transform_named(self.transform)
         for name in self.metrics:
             check_choice("metric", name, list(METRICS))
         for name in self.baselines:

@@ -12,7 +12,7 @@ import numpy as np
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
 from samsjax.errors import InputError, check_choice
-from samsjax.evaluation.baselines.training import Condition, components, conditions_of
+from samsjax.evaluation.baselines.training import Condition, TrainingEffects, components, conditions_of
 from samsjax.evaluation.data_effects import transformed
 from samsjax.evaluation.noise import MeasuredCells
 from samsjax.evaluation.scores import Unscored
@@ -31,7 +31,7 @@ class Measurement(NamedTuple):
     rows: np.ndarray
     """int (treatment,): their rows in the treatments of the data."""
     seen: np.ndarray
-    """str (treatment,), of `SEEN`; "unknown" if the data hold no training cells."""
+    """str (treatment,), of `SEEN`; "unknown" if nothing is known of training cells."""
     cells: MeasuredCells
     training_cells: np.ndarray
     """int (cell,): rows of the cells that baselines may learn from; none if the data hold no training cells."""
@@ -45,7 +45,13 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    key: jax.Array, data: PerturbationData, treated: Treatments, split: str, transform: str, min_cells: int
+    key: jax.Array,
+    data: PerturbationData,
+    treated: Treatments,
+    split: str,
+    transform: str,
+    min_cells: int,
+    training: TrainingEffects | None = None,
 ) -> Measurement:
     """Choose the cells of both sides.
 
@@ -60,6 +66,7 @@ def measure(
         split: "test" or "val".
         transform: scale of the effects.
         min_cells: treatments with fewer cells in the split are unscored.
+        training: of the model's own training cells, where the data name none.
 
     Raises:
         InputError: for no control in the whole data set, continuous values in a scale of counts, or a split without a
@@ -70,7 +77,7 @@ def measure(
         raise InputError(
             f"scale {transform!r} needs whole counts, but the data hold {data.x.dtype} values; use 'counts'"
         )
-    controls, training, caveats = _sides_of_controls(key, data, treated, split)
+    controls, learned_from, caveats = _sides_of_controls(key, data, treated, split)
     assigned = treated.assignment[data.cells(split)]
     n_cells = np.bincount(assigned[assigned >= 0], minlength=len(treated.labels))
     rows = np.flatnonzero(n_cells >= min_cells)
@@ -85,9 +92,10 @@ def measure(
         treated.labels[rows], treated.perturbation_index[rows], treated.dosage[rows], np.zeros(0, dtype=int)
     )
     known = [conditions_of(treated)[row] for row in np.unique(treated.assignment[data.cells("train")]) if row >= 0]
+    known = known or ([] if training is None else training.conditions)
     seen = seen_as(conditions_of(chosen), known) if known else np.full(len(rows), "unknown")
     cells = _measured_cells(data, treated, rows, controls, split, transform)
-    result = Measurement(split, chosen, rows, seen, cells, training, unscored, ())
+    result = Measurement(split, chosen, rows, seen, cells, learned_from, unscored, ())
     return result._replace(caveats=(*_caveats(result), *caveats))
 
 
@@ -155,11 +163,13 @@ def _caveats(measurement: Measurement) -> list[str]:
     told = []
     n, split = len(measurement.rows), measurement.split
     if len(measurement.training_cells) == 0:
+        of_run = (measurement.seen != "unknown").all()
+        baselines = "baselines learned from the model's training cells" if of_run else "there are no baselines"
         told.append(
-            f"The data name no training cells, so all cells are taken as {split} cells: there are no baselines, and if "
-            "the model was trained on these cells, its scores are too good."
+            f"The data name no training cells, so all cells are taken as {split} cells: {baselines}, and if the model "
+            "was trained on these cells, its scores are too good."
         )
-    elif (measurement.seen == "seen").all():
+    if (measurement.seen == "seen").all():
         told.append(
             "Every scored treatment was seen in training: these scores cannot show that the model predicts anything "
             "unseen, only how well it remembers; compare with own_training_mean."

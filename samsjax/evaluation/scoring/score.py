@@ -9,7 +9,7 @@ import numpy as np
 from samsjax.data.dataset import PerturbationData, check_unique
 from samsjax.data.encoding import Treatments
 from samsjax.errors import InputError
-from samsjax.evaluation.baselines import fit_baselines
+from samsjax.evaluation.baselines import TrainingEffects, fit_baselines, training_effects
 from samsjax.evaluation.cell_distances import CELL_METRICS, CellMetric
 from samsjax.evaluation.differential_expression import differentially_expressed
 from samsjax.evaluation.metrics import METRICS, Metric
@@ -41,9 +41,11 @@ def score(
     predictors: Sequence[Predictor],
     data: PerturbationData,
     treated: Treatments,
+    transform: str = "log2_cp10k",
     config: ScoringConfig | None = None,
     *,
     split: str = "test",
+    training: TrainingEffects | None = None,
 ) -> Scores:
     """Score predictors, and baselines fitted to the training cells, against effects measured on held-out cells.
 
@@ -58,20 +60,22 @@ def score(
         predictors: the first is the model that verdicts are about.
         data: cells with a split, in the vocabulary of the predictors.
         treated: its treatments, `samsjax.data.treatments(data)`.
-        config: scale, metrics, baselines, numbers of draws.
+        transform: scale of the effects; predictors must state theirs in it.
+        config: metrics, baselines, numbers of draws.
         split: "test" or "val", whose cells measure the effects.
+        training: what baselines learn from where the data name no training cells, such as that of a stored run.
 
     Raises:
-        InputError: for no predictor, equal names, effects in another scale than `config.transform`, a split without a
+        InputError: for no predictor, equal names, effects in another scale than `transform`, a split without a
             treatment of enough cells, or data without control cells.
     """
     config = config or ScoringConfig()
     halves_key, weights_key, divide_key, cells_key = jax.random.split(key, 4)
-    measurement = measure(halves_key, data, treated, split, config.transform, config.min_cells)
-    everyone = _with_baselines(predictors, data, treated, measurement, config)
+    measurement = measure(halves_key, data, treated, split, transform, config.min_cells, training)
+    everyone = _with_baselines(predictors, data, treated, measurement, transform, config, training)
     weights = bootstrap_weights(weights_key, measurement.cells, config.n_bootstrap, DRAWS_PER_CELL)
     halves = half_weights(divide_key, measurement.cells, config.n_halves)
-    predictions, plan = _predictions(everyone, data, treated, measurement, config.transform)
+    predictions, plan = _predictions(everyone, data, treated, measurement, transform)
     values = _effect_values(predictions, plan, measurement, weights, config)
     ceiling = _ceilings(measurement, halves, config)
     metrics: tuple[Metric | CellMetric, ...] = tuple(METRICS[name] for name in config.metrics)
@@ -81,7 +85,7 @@ def score(
         by_run = [np.where(run.among, drawn.values[:, run.predictor], np.nan) for run in plan.runs]
         values = np.concatenate([values, np.stack(by_run, axis=1)], axis=2)
         ceiling = np.concatenate([ceiling, drawn.ceiling], axis=1)
-    return _summary(measurement, everyone, metrics, plan, values, mean_of_known(ceiling, axis=0), config.transform)
+    return _summary(measurement, everyone, metrics, plan, values, mean_of_known(ceiling, axis=0), transform)
 
 
 def _with_baselines(
@@ -89,14 +93,17 @@ def _with_baselines(
     data: PerturbationData,
     treated: Treatments,
     measurement: Measurement,
+    transform: str,
     config: ScoringConfig,
+    training: TrainingEffects | None,
 ) -> list[Predictor]:
     if not predictors:
         raise InputError("no predictor to score: give at least one, such as a ModelPredictor")
-    cells = measurement.training_cells
-    baselines = []
-    if len(cells) and config.baselines:
-        baselines = fit_baselines(data, treated, config.transform, cells=cells, names=config.baselines)
+    if len(measurement.training_cells):
+        training = training_effects(data, treated, transform, measurement.training_cells)
+    elif training is not None and training.transform != transform:
+        raise InputError(f"training effects are in {training.transform!r}, scores are in {transform!r}")
+    baselines = [] if training is None else fit_baselines(training, config.baselines)
     everyone = [*predictors, *baselines]
     check_unique("predictor names", np.array([predictor.name for predictor in everyone]))
     return everyone
