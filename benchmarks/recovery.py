@@ -52,8 +52,8 @@ def _row(
 ) -> dict[str, Any]:
     train = TrainConfig(n_steps=n_steps, n_particles=n_particles)
     fitted = fit(data, config, train, seed=seed, progress=False)
-    draws = EvaluationConfig(effects=EffectsConfig(n_particles=200))
-    scores = evaluate(fitted, data, draws, seed=seed, true_mask=truth.mask)
+    draws = EvaluationConfig(effects=EffectsConfig(n_particles=200), extent="published")
+    scores = evaluate(fitted, data, draws, seed=seed, truth=truth)
     assert fitted.fit is not None
     assert scores.effects is not None
     undecided = np.abs(scores.effects.inclusion_probability - 0.5) < 0.4

@@ -52,6 +52,7 @@ def check_seed(seed: int) -> None:
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
     """Call a door's main; a mistake in the input ends the process with status 2, divergence with status 1."""
     warnings.showwarning = _show_warning
+    WARNINGS.clear()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except InputError as error:
@@ -60,6 +61,10 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         sys.exit(_complain(f"error: {error}", 1))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; nothing was written", 130))
+
+
+WARNINGS: list[str] = []
+"""What the user was warned of so far, for reports."""
 
 
 def say(text: str) -> None:
@@ -74,4 +79,5 @@ def _complain(text: str, status: int) -> int:
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     del category, filename, lineno, file, line
+    WARNINGS.append(str(message))
     say(f"warning: {message}")

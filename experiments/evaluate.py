@@ -4,8 +4,8 @@
 
 Genes are matched by name and perturbations by label; how to read the file, and as which study, defaults to how the run
 read its own. All cells count as test cells unless --data.split says otherwise. Writes the same files as
-experiments.fit, without history and model. Cells the model was trained on make scores look better than they are: a
-warning counts them by name.
+experiments.fit, without history, model and training.npz; baselines are those of the run. Cells the model was trained on
+make scores look better than they are: a warning counts them by name.
 """
 
 import time
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from experiments import output
 from experiments.cli import check_seed, parse, run, say, take_flag
-from experiments.fit import describe, read_cells, write_results
+from experiments.fit import TRAINING, describe, read_cells, write_results
+from experiments.report import REPORT, write_report
 from experiments.stored import data_settings, load_run
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData
@@ -24,6 +25,7 @@ from samsjax.data.expression import obs_column
 from samsjax.data.files import opened
 from samsjax.data.studies import study_of
 from samsjax.errors import InputError
+from samsjax.evaluation.baselines import TrainingEffects, load_training_effects
 from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
 from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.fitted import Fitted
@@ -62,17 +64,22 @@ def main(argv: Sequence[str]) -> None:
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
         start = time.perf_counter()
-        scores = evaluate(fitted, data, command.evaluation, seed=command.seed)
+        training = stored_training(command.run, command.evaluation.effects.transform)
+        scores = evaluate(fitted, data, command.evaluation, seed=command.seed, training=training)
         metrics = scores.metrics | {"time/evaluate_s": time.perf_counter() - start}
         metrics["memory/peak_gb"] = output.peak_memory_gb()
         found = study_of(command.data)
         settings_read = {"study": None if found is None else found.name, **output.plain(command)}
         output.write_json(folder / output.CONFIG, settings_read)
         output.write_json(folder / "environment.json", output.environment())
-        write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
+        results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
+        title = f"{fitted.model_name} of {command.run.name} on {Path(str(command.data.path)).stem}"
+        write_report(folder, title, settings_read, fitted, data, scores, results, metrics)
         output.write_json(folder / "metrics.json", metrics)
     print(reporting.metrics_summary(metrics))
-    print(f"written to {command.out}")
+    if scores.scores is not None:
+        print(reporting.scores_summary(scores.scores))
+    print(f"written to {command.out}; open {command.out / REPORT}")
 
 
 def _command_with(settings: DataConfig) -> type:
@@ -107,6 +114,22 @@ def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
         vocabulary=vocabulary.perturbation_names,
         gene_names=vocabulary.gene_names,
     )
+
+
+def stored_training(run_folder: Path, transform: str) -> TrainingEffects | None:
+    """What baselines learn from; None, with a warning, if the run did not keep it in this scale."""
+    path = run_folder / TRAINING
+    if not path.is_file():
+        warnings.warn(f"{run_folder} holds no {TRAINING}: the model is scored without baselines", stacklevel=2)
+        return None
+    training = load_training_effects(path)
+    if training.transform != transform:
+        warnings.warn(
+            f"baselines of the run are in {training.transform!r}, not {transform!r}: the model is scored without them",
+            stacklevel=2,
+        )
+        return None
+    return training
 
 
 def _warn_of_training_cells(run_folder: Path, data: PerturbationData) -> None:

@@ -17,10 +17,12 @@ The simulations of papers, "svae_plus" of counts and "sams" of continuous values
     python -m experiments.fit --simulation sams --model.likelihood normal --model.normalization standardize \
         --evaluation.effects.transform counts --out runs/sams
 
-Writes config.json (all settings), metrics.json (all scores), history.csv (bounds by epoch), rotations.csv (what each
-rotation of latent space found, for models with masks), effects.csv (perturbation x latent: inclusion probability,
-effect mean and sd), mechanisms.csv (latents: name, perturbations that act on it, genes up and down), ate.h5ad
-(treatments x genes: model, standard error, data), latents.h5ad (cells x latents, and the split), model/ (the fitted
+Writes report.html (one page with everything; figures need the extra `plot`), config.json (all settings), metrics.json
+(all scores), scores.csv and treatment_scores.csv (model and baselines by metric), history.csv (bounds by epoch),
+rotations.csv (what each rotation of latent space found, for models with masks), effects.csv and effects.h5ad
+(perturbation x latent: inclusion probability, effect mean, sd, interval), mechanisms.csv (latents: name, perturbations
+that act on it, genes up and down), interactions.csv (combinations), ate.h5ad (treatments x genes: model, its interval,
+data), latents.h5ad (cells x latents, and the split), training.npz (what baselines learned from), model/ (the fitted
 model), environment.json (versions); for simulations also simulation.h5ad (values and truth). Where a flag is repeated,
 the last one counts.
 """
@@ -36,14 +38,16 @@ import numpy as np
 
 from experiments import output
 from experiments.cli import check_seed, parse, run, say, take_flag
+from experiments.report import REPORT, write_report
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData, Truth, read_h5ad
 from samsjax.data.simulations import SIMULATIONS, simulation, simulation_name
 from samsjax.data.studies import STUDIES, Study, fetch, study, study_of
 from samsjax.errors import InputError, listing
+from samsjax.evaluation.baselines import save_training_effects, training_effects
 from samsjax.evaluation.bounds import posterior_latents
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
-from samsjax.evaluation.gene_responses import gene_responses
+from samsjax.evaluation.gene_responses import GeneResponses, gene_responses
 from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.checkpoint import save
 from samsjax.inference.config import TrainConfig
@@ -55,6 +59,8 @@ PROGRAM = "python -m experiments.fit"
 DEFAULT_MODEL = "sams_vae"
 DEFAULT_SIMULATION = "screen"
 LATENT_PARTICLES = 16
+TRAINING = "training.npz"
+"""Effects in training cells, from which baselines are made."""
 MECHANISMS = "mechanisms.csv"
 """Written for models with effects in latent space."""
 DataSettings = TypeVar("DataSettings", bound=DataConfig)
@@ -94,12 +100,14 @@ def main(argv: Sequence[str]) -> None:
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
         fitted = fit(data, command.model, command.train, seed=command.seed)
-        metrics = write_run(command, fitted, data, truth, folder)
-    print(reporting.metrics_summary(metrics))
+        scores = write_run(command, fitted, data, truth, folder)
+    print(reporting.metrics_summary(scores.metrics))
+    if scores.scores is not None:
+        print(reporting.scores_summary(scores.scores))
     if fitted.rotations:
         print(reporting.rotations_summary(fitted.rotations))
     say_mechanisms(command.out / MECHANISMS)
-    print(f"written to {command.out}")
+    print(f"written to {command.out}; open {command.out / REPORT}")
 
 
 def command_from(argv: Sequence[str], *, program: str = PROGRAM, description: str | None = None) -> FitCommand:
@@ -243,7 +251,7 @@ def write_run(
     folder: Path,
     *,
     everything: bool = True,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Evaluate a fitted model and write the files of a run into `folder`; metrics.json comes last.
 
     Args:
@@ -252,15 +260,17 @@ def write_run(
         data: cells with a split.
         truth: of a simulation.
         folder: where files go; must exist.
-        everything: False writes the settings, history.csv, rotations.csv, effects.csv and metrics.json only: no model
-            and no .h5ad.
+        everything: False writes the settings, history.csv, rotations.csv, effects.csv and metrics.json only: no model,
+            no report and no .h5ad; and an evaluation of full extent is cut down to the published scores.
 
     Returns:
-        The metrics.
+        The evaluation, with times and memory among its metrics.
     """
     start = time.perf_counter()
-    true_mask = None if truth is None else truth.mask
-    scores = evaluate(fitted, data, command.evaluation, seed=command.seed, true_mask=true_mask)
+    config = command.evaluation
+    if not everything and config.extent == "full":
+        config = replace(config, extent="published")
+    scores = evaluate(fitted, data, config, seed=command.seed, truth=truth)
     metrics = scores.metrics | times(fitted) | {"time/evaluate_s": time.perf_counter() - start}
     metrics["memory/peak_gb"] = output.peak_memory_gb()
     output.write_json(folder / output.CONFIG, settings_of(command))
@@ -270,14 +280,23 @@ def write_run(
         output.write_rows(folder / "rotations.csv", [report._asdict() for report in fitted.rotations])
     if everything:
         save(fitted, folder / "model")
-        write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
+        write_training(folder, data, scores)
+        results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         if truth is not None:
             path = folder / "simulation.h5ad"
             reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
+        write_report(folder, title_of(command), settings_of(command), fitted, data, scores, results, metrics)
     else:
         write_effects(folder, fitted, scores)
     output.write_json(folder / "metrics.json", metrics)
-    return metrics
+    return scores._replace(metrics=metrics)
+
+
+def title_of(command: FitCommand) -> str:
+    """What a report is called."""
+    if _reads_file(command):
+        return f"{model_name(command.model)} on {Path(str(command.data.path)).stem}"
+    return f"{model_name(command.model)} on a simulated screen"
 
 
 def times(fitted: Fitted) -> dict[str, float]:
@@ -291,22 +310,42 @@ def times(fitted: Fitted) -> dict[str, float]:
     }
 
 
+def write_training(folder: Path, data: PerturbationData, scores: Evaluation) -> None:
+    """training.npz: what baselines learn from, for experiments.evaluate. Left out without training controls."""
+    trained = scores.treatments.assignment[data.cells("train")]
+    if (trained < 0).any() and (trained >= 0).any():
+        effects = training_effects(data, scores.treatments, scores.model.transform)
+        save_training_effects(effects, folder / TRAINING)
+
+
 def write_results(
     folder: Path, fitted: Fitted, data: PerturbationData, scores: Evaluation, config: EvaluationConfig, *, seed: int
-) -> None:
-    """effects.csv, mechanisms.csv, ate.h5ad and latents.h5ad of an evaluation."""
+) -> GeneResponses | None:
+    """Scores, effects, mechanisms, predicted effects and latents of an evaluation; returns the responses of genes."""
     cells_key, genes_key = (jax.random.fold_in(jax.random.key(seed), i) for i in (1, 2))
-    latents = posterior_latents(cells_key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
+    write_scores(folder, scores)
     write_effects(folder, fitted, scores)
-    names = None
+    responses = None
     if scores.effects is not None:
-        names = reporting.latent_names(fitted, scores.effects)
         responses = gene_responses(genes_key, fitted, scores.effects, config.effects)
         reporting.mechanisms_table(fitted, scores.effects, responses).to_csv(folder / MECHANISMS, index=False)
+        table = reporting.latent_effects_to_anndata(fitted, scores.effects, responses)
+        table.write_h5ad(folder / "effects.h5ad", compression="gzip")
     ate = reporting.effects_to_anndata(fitted, scores.model, scores.data, config.effects)
     ate.write_h5ad(folder / "ate.h5ad", compression="gzip")
-    cells = reporting.latents_to_anndata(data, scores.treatments, latents, LATENT_PARTICLES, names)
+    latents = posterior_latents(cells_key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
+    cells = reporting.latents_to_anndata(fitted, data, scores.treatments, latents, LATENT_PARTICLES, scores.effects)
     cells.write_h5ad(folder / "latents.h5ad", compression="gzip")
+    return responses
+
+
+def write_scores(folder: Path, scores: Evaluation) -> None:
+    """scores.csv (means), treatment_scores.csv and interactions.csv, as far as they were computed."""
+    if scores.scores is not None:
+        reporting.scores_table(scores.scores).to_csv(folder / "scores.csv", index=False)
+        reporting.treatment_scores_table(scores.scores).to_csv(folder / "treatment_scores.csv", index=False)
+    if scores.interactions is not None:
+        reporting.interactions_table(scores.interactions).to_csv(folder / "interactions.csv", index=False)
 
 
 def write_effects(folder: Path, fitted: Fitted, scores: Evaluation) -> None:

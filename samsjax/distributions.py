@@ -1,10 +1,14 @@
 """The two distributions NumPyro does not have: a straight-through Bernoulli and a count likelihood exact in float32.
 
 Both are ordinary NumPyro distributions, so plates, `vmap`, handlers and analytic KL divergences work with them.
+`count_law` reads from a distribution of counts what expectations over them need, their Laplace transform.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array
 from numpyro.distributions import constraints
@@ -207,3 +211,35 @@ def _mean_free_terms(x: Array, theta: Array) -> Array:
     x_safe = jnp.maximum(x, 1.0)
     above_zero = _stirling_remainder(x_safe) + 0.5 * (jnp.log(x_safe) + _LOG_2PI)
     return at_any_count - jnp.where(x > 0, above_zero, 0.0)
+
+
+class CountLaw(NamedTuple):
+    """Independent counts, Poisson or negative binomial, as plain arrays: what `vmap` can carry out of a program."""
+
+    mean: Array
+    """(..., gene), positive."""
+    theta: Array | None
+    """(..., gene), inverse dispersion; None for Poisson counts."""
+
+    def log_laplace(self, t: Array | np.ndarray | float) -> Array:
+        """Log E exp(-t x) for t >= 0, infinity included: log P(x = 0). Free of cancellation for small t."""
+        seen = -jnp.expm1(-t)  # the probability that at least one of Poisson(t) marks falls on a count
+        if self.theta is None:
+            return -self.mean * seen
+        return -self.theta * jnp.log1p(self.mean / self.theta * seen)
+
+    def tilted_mean(self, t: Array | np.ndarray | float) -> Array:
+        """E[x exp(-t x)] / E exp(-t x), minus the derivative of `log_laplace`."""
+        at_zero = self.mean * jnp.exp(-t)
+        return at_zero if self.theta is None else at_zero / (1.0 - self.mean / self.theta * jnp.expm1(-t))
+
+
+def count_law(distribution: dist.Distribution) -> CountLaw | None:
+    """The law of independent counts; None for a distribution whose Laplace transform is not known here."""
+    if isinstance(distribution, dist.Independent):
+        return count_law(distribution.base_dist)
+    if isinstance(distribution, MeanNegativeBinomial):
+        return CountLaw(distribution.mean, jnp.broadcast_to(distribution.theta, distribution.batch_shape))
+    if isinstance(distribution, dist.Poisson):
+        return CountLaw(distribution.rate, None)
+    return None

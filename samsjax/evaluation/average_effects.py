@@ -18,6 +18,12 @@ class AverageEffects(NamedTuple):
     """float32 (gene,): mean transformed expression of controls."""
     transform: str
     """Name in `samsjax.evaluation.transforms.TRANSFORMS`."""
+    sd: np.ndarray | None = None
+    """float32 (treatment, gene): posterior standard deviation of the effect; None where no posterior was computed."""
+    low: np.ndarray | None = None
+    """float32 (treatment, gene): lower end of the 90 % posterior interval."""
+    high: np.ndarray | None = None
+    """float32 (treatment, gene): upper end of the 90 % posterior interval."""
 
     def of(self, labels: np.ndarray) -> np.ndarray:
         """`ate` for these treatments, in their order."""

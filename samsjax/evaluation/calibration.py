@@ -85,13 +85,13 @@ def coverage_of_true_effects(true_mask: np.ndarray, true_effect: np.ndarray, eff
     agreement = mask_agreement(true_mask, effects.active)
     true, active = _matched(true_effect, effects, agreement), matched_truth(true_mask, effects.mean.shape[1], agreement)
     sign = np.where((true * effects.mean).sum(axis=0) < 0, -1.0, 1.0)
-    inside = []
+    covered = []
     for level in LEVELS:
         low, high = effects.interval(level)
-        inside.append(((low <= true * sign) & (true * sign <= high))[active])
+        covered.append(((low <= true * sign) & (true * sign <= high))[active])
     n_unmatched = int(true_mask.sum() - active.sum())
     # True effects on latents that no latent was matched to are never covered.
-    inside = np.concatenate([np.array(inside), np.zeros((len(LEVELS), n_unmatched), dtype=bool)], axis=1)
+    inside = np.concatenate([np.array(covered), np.zeros((len(LEVELS), n_unmatched), dtype=bool)], axis=1)
     return _calibration("true effects in latent space, active entries", inside)
 
 

@@ -1,50 +1,79 @@
-"""One evaluation of a fitted model: bounds, treatment effects against the data, masks against the truth if known."""
+"""One evaluation of a fitted model: bounds, effects beside baselines and ceilings, uncertainty, checks, the truth."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from samsjax.data.dataset import SPLITS, PerturbationData
 from samsjax.data.encoding import Treatments, treatments
-from samsjax.errors import check_range
+from samsjax.data.simulate import Truth
+from samsjax.errors import check_choice, check_range
 from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.baselines import TrainingEffects
 from samsjax.evaluation.bounds import predictive_iwelbo
+from samsjax.evaluation.calibration import Calibration
 from samsjax.evaluation.data_effects import data_effects
+from samsjax.evaluation.interactions import Interactions, interactions
 from samsjax.evaluation.masks import mask_agreement, mask_average_precision
 from samsjax.evaluation.metrics import effect_scores
-from samsjax.evaluation.model_effects import EffectsConfig, model_effects
+from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.evaluation.posterior_effects import PosteriorEffects, posterior_effects
+from samsjax.evaluation.predictive_checks import PredictiveCheck, predictive_check
+from samsjax.evaluation.predictors import ModelPredictor, Remembered
+from samsjax.evaluation.scores import Scores
+from samsjax.evaluation.scoring import ScoringConfig, score
+from samsjax.evaluation.uncertainty import N_CELLS, N_DRAWS, Uncertainty, uncertainty
 from samsjax.inference.fitted import Fitted
+
+EXTENTS = ("published", "scores", "full")
+HELD_OUT = ("test", "val")
+"""Splits that can be scored, the preferred one first."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How much to draw when scoring a model."""
+    """How much to compute and draw when scoring a model."""
 
     iwelbo_particles: int = 100
     """Draws per cell of the predictive bound."""
     effects: EffectsConfig = field(default_factory=EffectsConfig)
     """Treatment effects: draws, scale, library size."""
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    """Scores beside baselines: metrics, noise, limits."""
+    extent: Literal["published", "scores", "full"] = "full"
+    """published = bounds and the pooled scores of the papers; scores = also baselines, ceilings and intervals of
+    scores; full = also intervals of effects, predictive checks and interactions."""
 
     def __post_init__(self) -> None:
         check_range("iwelbo_particles", self.iwelbo_particles, low=1)
+        check_choice("extent", self.extent, EXTENTS)
 
 
 class Evaluation(NamedTuple):
     """Scores and the tables behind them."""
 
     metrics: dict[str, float]
-    """Flat: `test/predictive_iwelbo`, `ate/<reference>/pearson`, `mask/f1`, ... The reference says which cells measure
-    the effects: those of a split, `all`, or `published`: treatments with test cells, measured on all cells."""
+    """Flat: `test/predictive_iwelbo`, `scores/<predictor>/<metric>` (means over treatments; `ceiling` stands for one
+    half of the measured cells against the other), `ate/<reference>/pearson`, `coverage/<what>`, `check/<statistic>`,
+    `mask/f1`, ... The reference of `ate` says which cells measure the effects: those of a split, `all`, or
+    `published`: treatments with test cells, measured on all cells."""
     treatments: Treatments
     model: AverageEffects
-    """Predicted effects of every treatment of the data."""
+    """Predicted effects of every treatment of the data; with intervals if the extent is full. Rows of NaN where the
+    model can say nothing."""
     data: AverageEffects
     """Measured effects with all cells as reference."""
     effects: PosteriorEffects | None
     """None for a model without effects in latent space."""
+    scores: Scores | None = None
+    """None if no held-out treatment has enough cells, or was not asked for."""
+    held_out: AverageEffects | None = None
+    """Effects measured in the cells of the split that `scores` is about."""
+    uncertainty: Uncertainty | None = None
+    check: PredictiveCheck | None = None
+    interactions: Interactions | None = None
 
 
 def evaluate(
@@ -53,52 +82,148 @@ def evaluate(
     config: EvaluationConfig | None = None,
     *,
     seed: int = 0,
-    true_mask: np.ndarray | None = None,
+    truth: Truth | None = None,
+    training: TrainingEffects | None = None,
 ) -> Evaluation:
     """Score a model on data encoded in its vocabulary; the same seed gives the same bits.
 
     Args:
         fitted: the model.
         data: cells with a split; splits without cells are left out of the metrics.
-        config: numbers of draws.
+        config: what to compute, and numbers of draws.
         seed: decides all draws.
-        true_mask: bool (perturbation, latent) if known; rows in the order of the model's perturbations. Compared
-            for models with masks only.
+        truth: of a simulation; rows in the order of the model's perturbations.
+        training: what baselines learn from where the data hold no training cells, such as that of a stored run.
     """
     config = config or EvaluationConfig()
-    bound_key, effect_key, mask_key = jax.random.split(jax.random.key(seed), 3)
+    key = jax.random.key(seed)
+    bound_key, effect_key, latent_key = jax.random.split(key, 3)
+    score_key, check_key = (jax.random.fold_in(key, place) for place in (101, 102))
     treated = treatments(data)
-    metrics: dict[str, float] = {}
-    for split in ("test", "val"):
+    predictor = Remembered.of(ModelPredictor(effect_key, fitted, config.effects), treated)
+    predicted = predictor.effects(treated)
+    measured = data_effects(data, treated, np.arange(data.n_cells), predicted.transform)
+    effects = posterior_effects(latent_key, fitted)
+    result = Evaluation({}, treated, predicted, measured, effects)
+    metrics = _bounds(bound_key, fitted, data, config.iwelbo_particles)
+    metrics |= _pooled_scores(data, treated, predicted, measured)
+    if config.extent != "published":
+        result = _scored(score_key, result, predictor, data, config, training)
+    if config.extent == "full":
+        result = _checked(check_key, result, fitted, data, config, truth)
+    metrics |= _flat(result) | _mask_scores(effects, truth)
+    return result._replace(metrics=metrics)
+
+
+def _bounds(key: jax.Array, fitted: Fitted, data: PerturbationData, n_particles: int) -> dict[str, float]:
+    metrics = {}
+    for split in HELD_OUT:
         cells = data.cells(split)
         if len(cells):
-            bound = predictive_iwelbo(bound_key, fitted, data, cells, config.iwelbo_particles)
+            bound = predictive_iwelbo(key, fitted, data, cells, n_particles)
             metrics[f"{split}/predictive_iwelbo"] = float(bound.mean(dtype=np.float64))
-    predicted = model_effects(
-        effect_key, fitted, treated.labels, treated.perturbation_index, treated.dosage, config.effects
-    )
+    return metrics
+
+
+def _pooled_scores(
+    data: PerturbationData, treated: Treatments, predicted: AverageEffects, measured: AverageEffects
+) -> dict[str, float]:
+    """`ate/<reference>/...` as the SAMS-VAE paper scores effects, treatments and genes pooled."""
+    metrics: dict[str, float] = {}
     for name in SPLITS:
         cells = data.cells(name)
         if (treated.assignment[cells] >= 0).any():
-            metrics |= _scores(data_effects(data, treated, cells, predicted.transform), predicted, name)
-    measured = data_effects(data, treated, np.arange(data.n_cells), predicted.transform)
-    metrics |= _scores(measured, predicted, "all")
+            of_split = data_effects(data, treated, cells, predicted.transform)
+            metrics |= _pooled(of_split, predicted, name, of_split.labels)
+    metrics |= _pooled(measured, predicted, "all", measured.labels)
     tested = np.unique(treated.assignment[data.cells("test")])
-    if (tested >= 0).any():
-        metrics |= _scores(measured, predicted, "published", treated.labels[tested[tested >= 0]])
-    effects = posterior_effects(mask_key, fitted)
-    if true_mask is not None and effects is not None and effects.sparse:
-        agreement = mask_agreement(true_mask, effects.mask)
-        metrics |= {f"mask/{name}": getattr(agreement, name) for name in ("precision", "recall", "f1")}
-        precision = mask_average_precision(true_mask, effects.inclusion_probability, agreement)
-        metrics["mask/average_precision"] = precision
-    return Evaluation(metrics, treated, predicted, measured, effects)
+    return metrics | _pooled(measured, predicted, "published", treated.labels[tested[tested >= 0]])
 
 
-def _scores(
-    measured: AverageEffects, predicted: AverageEffects, reference: str, labels: np.ndarray | None = None
+def _pooled(
+    measured: AverageEffects, predicted: AverageEffects, reference: str, labels: np.ndarray
 ) -> dict[str, float]:
-    """`ate/<reference>/...` over the treatments `labels`, by default all that were measured."""
-    labels = measured.labels if labels is None else labels
+    """Over the treatments `labels` that the model can predict."""
+    known = predicted.labels[~np.isnan(predicted.ate).any(axis=1)]
+    labels = labels[np.isin(labels, known)]
+    if not len(labels):
+        return {}
     scores = effect_scores(measured.of(labels), predicted.of(labels))
-    return {f"ate/{reference}/{score}": value for score, value in scores.items()}
+    return {f"ate/{reference}/{name}": value for name, value in scores.items()}
+
+
+def _scored(
+    key: jax.Array,
+    result: Evaluation,
+    predictor: Remembered,
+    data: PerturbationData,
+    config: EvaluationConfig,
+    training: TrainingEffects | None,
+) -> Evaluation:
+    """With scores on the first held-out split in which a treatment has enough cells, if there is one."""
+    treated, transform = result.treatments, result.model.transform
+    for split in HELD_OUT:
+        cells = data.cells(split)
+        n_cells = np.bincount(treated.assignment[cells][treated.assignment[cells] >= 0])
+        if n_cells.max(initial=0) >= config.scoring.min_cells:
+            scores = score(key, [predictor], data, treated, transform, config.scoring, split=split, training=training)
+            return result._replace(scores=scores, held_out=data_effects(data, treated, cells, transform))
+    return result
+
+
+def _checked(
+    key: jax.Array,
+    result: Evaluation,
+    fitted: Fitted,
+    data: PerturbationData,
+    config: EvaluationConfig,
+    truth: Truth | None,
+) -> Evaluation:
+    """With intervals of effects, predictive checks on held-out cells, and interactions of combinations."""
+    interval_key, check_key, interaction_key = jax.random.split(key, 3)
+    treated = result.treatments
+    sure = uncertainty(interval_key, fitted, data, treated, result.model, config.effects, result.effects, truth)
+    result = result._replace(uncertainty=sure, model=sure.effects)
+    held_out = next((cells for cells in map(data.cells, HELD_OUT) if len(cells) > 1), None)
+    if held_out is not None:
+        result = result._replace(check=predictive_check(check_key, fitted, data, held_out))
+    if fitted.config.composes and ((treated.dosage != 0).sum(axis=1) > 1).any():
+        departures = interactions(
+            interaction_key, fitted, data, config=config.effects, n_draws=N_DRAWS, n_cells=N_CELLS
+        )
+        result = result._replace(interactions=departures)
+    return result
+
+
+def _flat(result: Evaluation) -> dict[str, float]:
+    """Numbers of the parts that were computed."""
+    metrics: dict[str, float] = {}
+    if result.scores is not None:
+        metrics |= _flat_scores(result.scores)
+    if result.uncertainty is not None:
+        found: dict[str, Calibration] = result.uncertainty.calibrations
+        metrics |= {f"coverage/{name}": calibration.at(0.9) for name, calibration in found.items()}
+        if result.uncertainty.network_error is not None:
+            metrics["coverage/network_error_share"] = result.uncertainty.network_error.share
+    if result.check is not None:
+        metrics |= {f"check/{statistic.name}": statistic.inside for statistic in result.check.statistics}
+    return metrics
+
+
+def _flat_scores(scores: Scores) -> dict[str, float]:
+    names = [metric.name for metric in scores.metrics]
+    rows = [*zip(scores.predictors, scores.mean, strict=True), ("ceiling", scores.ceiling_mean)]
+    return {
+        f"scores/{predictor}/{name}": float(value)
+        for predictor, means in rows
+        for name, value in zip(names, means, strict=True)
+    }
+
+
+def _mask_scores(effects: PosteriorEffects | None, truth: Truth | None) -> dict[str, float]:
+    if truth is None or effects is None or not effects.sparse:
+        return {}
+    agreement = mask_agreement(truth.mask, effects.mask)
+    scores = {f"mask/{name}": getattr(agreement, name) for name in ("precision", "recall", "f1")}
+    precision = mask_average_precision(truth.mask, effects.inclusion_probability, agreement)
+    return scores | {"mask/average_precision": precision}

@@ -23,6 +23,12 @@ from samsjax.models.base import Build, DataStatistics, check_composition
 from samsjax.types import Params
 
 
+CELLS_AT_ONCE = 20
+"""Cells with effects of their own that are drawn together."""
+REPLICATES_AT_ONCE = 512
+"""Cells of a replicate that are decoded together."""
+
+
 class GeneratedCells(NamedTuple):
     """Cells of one treatment."""
 
@@ -90,12 +96,11 @@ def _cells(
         trace = forward_trace(model_guide, model_key, params, shared, batch)
         return trace["x"]["value"][0].astype(jnp.float32), total[0]
 
-    # One cell after the other within chunks keeps memory at (cell, gene) values and one set of effects.
-    return jax.lax.map(one, jax.random.split(key, n_cells), batch_size=16)
-
-
-CELLS_AT_ONCE = 512
-"""Cells of a replicate that are decoded together."""
+    # Some cells at once keep memory at their effects. A last chunk of another size would be compiled anew.
+    n_chunks = -(-n_cells // CELLS_AT_ONCE)
+    keys = jax.random.split(key, n_chunks * CELLS_AT_ONCE).reshape(n_chunks, CELLS_AT_ONCE)
+    x, totals = jax.lax.map(jax.vmap(one), keys)
+    return x.reshape(-1, x.shape[-1])[:n_cells], totals.reshape(-1)[:n_cells]
 
 
 def replicate_cells(key: jax.Array, fitted: Fitted, data: PerturbationData, cells: np.ndarray) -> np.ndarray:
@@ -109,7 +114,7 @@ def replicate_cells(key: jax.Array, fitted: Fitted, data: PerturbationData, cell
     """
     if len(cells) == 0:
         raise InputError("no cells to replicate")
-    plan = plan_batches(len(cells), CELLS_AT_ONCE)
+    plan = plan_batches(len(cells), REPLICATES_AT_ONCE)
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
     x = np.asarray(_replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build))

@@ -6,6 +6,7 @@ outside says in which respect the model is wrong. Cells that were not trained on
 """
 
 from collections.abc import Callable
+from itertools import chain
 from typing import NamedTuple
 
 import jax
@@ -48,9 +49,12 @@ class StatisticCheck(NamedTuple):
 class PredictiveCheck(NamedTuple):
     """All statistics of one set of cells."""
 
-    n_cells: int
     n_replicates: int
     statistics: tuple[StatisticCheck, ...]
+    measured: np.ndarray
+    """(cell, gene): the cells that were checked."""
+    replicate: np.ndarray
+    """(cell, gene): one replicate of them."""
 
 
 def predictive_check(
@@ -59,8 +63,8 @@ def predictive_check(
     data: PerturbationData,
     cells: np.ndarray,
     *,
-    n_replicates: int = 40,
-    max_cells: int = 2000,
+    n_replicates: int = 20,
+    max_cells: int = 1000,
 ) -> PredictiveCheck:
     """Check the model against `cells` (row numbers of `data`), or against `max_cells` of them chosen by the key.
 
@@ -78,15 +82,18 @@ def predictive_check(
         cells = np.sort(np.asarray(jax.random.choice(choice_key, cells, (max_cells,), replace=False)))
     of = _statistics_of(models_counts(fitted.config.likelihood))
     x = data.x[cells]
-    measured = _compute(of, np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float64))
+    values = np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float64)
+    measured = _compute(of, values)
     keys = jax.random.split(draw_key, n_replicates)
-    replicates = [_compute(of, replicate_cells(k, fitted, data, cells).astype(np.float64)) for k in keys]
+    first = replicate_cells(keys[0], fitted, data, cells)
+    rest = (replicate_cells(k, fitted, data, cells) for k in keys[1:])
+    replicates = [_compute(of, drawn.astype(np.float64)) for drawn in chain([first], rest)]
     checks = []
     for name, (_, unit) in of.items():
         drawn = np.stack([replicate[name] for replicate in replicates])
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         checks.append(StatisticCheck(name, unit, measured[name], drawn.mean(axis=0), low, high))
-    return PredictiveCheck(len(cells), n_replicates, tuple(checks))
+    return PredictiveCheck(n_replicates, tuple(checks), values, first)
 
 
 def _statistics_of(counts: bool) -> dict[str, tuple[_Statistic, str]]:  # noqa: FBT001

@@ -90,6 +90,40 @@ class ModelPredictor(NamedTuple):
         return learned.all(axis=1) & (self.fitted.config.composes | (used.sum(axis=1) <= 1))
 
 
+class Remembered(NamedTuple):
+    """A predictor asked once for the effects of all treatments; answers about some of them are looked up."""
+
+    predictor: Predictor
+    known: AverageEffects
+
+    @classmethod
+    def of(cls, predictor: Predictor, treated: Treatments) -> "Remembered":
+        """Ask `predictor` for all of `treated`."""
+        return cls(predictor, predictor.effects(treated))
+
+    @property
+    def name(self) -> str:
+        """Of the predictor."""
+        return self.predictor.name
+
+    @property
+    def description(self) -> str:
+        """Of the predictor."""
+        return self.predictor.description
+
+    def effects(self, treated: Treatments) -> AverageEffects:
+        """What was said of these treatments, which must be among those asked for."""
+        place = {label: row for row, label in enumerate(self.known.labels.tolist())}
+        rows = [place[label] for label in treated.labels.tolist()]
+        return self.known._replace(
+            labels=treated.labels, ate=self.known.ate[rows], standard_error=self.known.standard_error[rows]
+        )
+
+    def cells(self, key: jax.Array, treated: Treatments, row: int, n_cells: int) -> np.ndarray:
+        """Cells of the predictor."""
+        return self.predictor.cells(key, treated, row, n_cells)
+
+
 def one_treatment(treated: Treatments, row: int) -> Treatments:
     """One treatment as a table of its own, without cells."""
     place = slice(row, row + 1)

@@ -4,7 +4,15 @@ opens (`export`), and one self-contained HTML page (`page`) with everything of a
 Nothing here computes a score; it takes what `samsjax.evaluation` returned.
 """
 
-from samsjax.reporting.export import effects_to_anndata, latents_to_anndata, predictions_to_anndata, truth_to_anndata
+from samsjax.reporting.export import (
+    add_latents,
+    effects_to_anndata,
+    latent_effects_to_anndata,
+    latents_key,
+    latents_to_anndata,
+    predictions_to_anndata,
+    truth_to_anndata,
+)
 from samsjax.reporting.mechanisms import latent_names, mechanisms_summary, mechanisms_table
 from samsjax.reporting.page import Page, Section, render, write_page
 from samsjax.reporting.plots import (
@@ -27,18 +35,20 @@ from samsjax.reporting.plots import (
     stability_figure,
     training_curves,
 )
-from samsjax.reporting.report import Calibration, PredictiveCells, report
+from samsjax.reporting.report import report
+from samsjax.reporting.report.doses import dose_responses
+from samsjax.reporting.score_tables import interactions_table, scores_summary, scores_table, treatment_scores_table
 from samsjax.reporting.tables import effects_table, markdown_table, metrics_summary, rotations_summary
 
 __all__ = [
-    "Calibration",
     "DoseCurve",
     "Page",
-    "PredictiveCells",
     "Section",
+    "add_latents",
     "agreement_matrix",
     "calibration_curve",
     "dose_curves",
+    "dose_responses",
     "effect_map",
     "effect_maps",
     "effect_scatter",
@@ -46,7 +56,10 @@ __all__ = [
     "effects_plane",
     "effects_table",
     "effects_to_anndata",
+    "interactions_table",
+    "latent_effects_to_anndata",
     "latent_names",
+    "latents_key",
     "latents_to_anndata",
     "markdown_table",
     "mask_map",
@@ -63,8 +76,11 @@ __all__ = [
     "save_figure",
     "score_comparison",
     "score_dots",
+    "scores_summary",
+    "scores_table",
     "stability_figure",
     "training_curves",
+    "treatment_scores_table",
     "truth_to_anndata",
     "write_page",
 ]

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 
 
 def effects_to_anndata(fitted: Fitted, model: AverageEffects, data: AverageEffects, config: EffectsConfig):
-    """Treatments x genes: X the model's effects, layers `model_se`, `data`, `data_se` (measured in all cells)."""
+    """Treatments x genes: X the model's effects, layers `model_se`, `data`, `data_se` (measured in all cells).
+
+    `model_se` is the Monte-Carlo error; `model_sd`, `model_low` and `model_high` the posterior standard deviation and
+    90 % interval, where they were computed. Rows of NaN: the model can say nothing of the treatment.
+    """
     layers = {"model_se": model.standard_error, "data": data.of(model.labels), "data_se": data.standard_error}
+    posterior = {"model_sd": model.sd, "model_low": model.low, "model_high": model.high}
+    layers |= {name: values for name, values in posterior.items() if values is not None}
     effects = _anndata(model.ate, model.labels, fitted.vocabulary.gene_names, layers)
     effects.var["model_control"] = model.control_mean
     effects.var["data_control"] = data.control_mean

@@ -4,7 +4,8 @@ import pytest
 
 import samsjax
 from benchmarks import __main__ as door
-from benchmarks import rotation
+from benchmarks import ate, rotation
+from benchmarks.ate import AteBenchmark
 from benchmarks.rotation import RotationBenchmark
 from benchmarks.together import TogetherBenchmark, measure
 from samsjax.errors import InputError
@@ -46,3 +47,21 @@ def test_rotation_is_compared_on_every_screen(monkeypatch, capsys, tmp_path):
     assert "sparse rotation" in (tmp_path / "figures" / "rotation-effects.svg").read_text()
     with pytest.raises(InputError, match=r"unknown screen '9 latents'. Did you mean '8 latents'"):
         RotationBenchmark(screens=("9 latents",))
+
+
+def test_estimators_of_effects_are_compared_and_drawn(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(ate, "SCREEN", small.SCREEN)
+    monkeypatch.setattr(ate, "SHOWN", (("sampled", 20), ("marginal", 20)))
+    monkeypatch.setattr(ate, "NOISES", ("sampled", "marginal"))
+    command = AteBenchmark(n_steps=10, n_reference=200, n_repeats=3, n_particles=(20,), figures=tmp_path)
+    rows = ate.measure(command)
+    assert [row["noise"] for row in rows] == ["sampled", "marginal"]
+    assert all(float(row[name]) >= 0 for row in rows for name in ("bias", "sd", "stated SE", "total error"))
+    assert all(row["s, median"] > 0 for row in rows)
+    assert capsys.readouterr().out.count("marginal") == 1
+    assert "particles" in (tmp_path / "ate-error.svg").read_text()
+
+
+def test_estimators_are_repeated():
+    with pytest.raises(InputError, match="n_repeats must be >= 2"):
+        AteBenchmark(n_repeats=1)

@@ -1,5 +1,7 @@
 """Predicted effects: known values of a linear-Gaussian model, pairing, streaming, panels."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import samsjax
 from samsjax.effects import cells, offset, perturbations
+from samsjax.evaluation.effect_posterior import effect_draws, effect_intervals
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
-from samsjax.inference.fitted import Fitted, Vocabulary, statistics_of
+from samsjax.inference.fitted import Fitted, Vocabulary, statistics_of, vocabulary_of
+from samsjax.inference.log_weights import initial_parameters
+from samsjax.models import builder
 from samsjax.types import ModelGuide
 from tests import small
 
@@ -134,13 +139,125 @@ def test_a_panel_with_totals_of_the_transcriptome_is_predicted_on_its_own_scale(
     fitted = samsjax.fit(data, small.MODEL, samsjax.TrainConfig(n_steps=150, batch_size=64, learning_rate=1e-2))
     treated = samsjax.treatments(data)
     arguments = (fitted, treated.labels, treated.perturbation_index, treated.dosage)
-    predicted = model_effects(jax.random.key(0), *arguments, EffectsConfig(n_particles=400, transform="counts"))
+    predicted = model_effects(jax.random.key(0), *arguments, EffectsConfig(n_particles=4000, transform="counts"))
     measured = samsjax.data_effects(data, treated, np.arange(data.n_cells), "counts")
     assert_allclose(predicted.control_mean.sum(), measured.control_mean.sum(), rtol=0.15)
     # Normalised by the same exposure, the levels agree too.
     predicted = model_effects(jax.random.key(0), *arguments, EffectsConfig(n_particles=400, transform="cp10k"))
     measured = samsjax.data_effects(data, treated, np.arange(data.n_cells), "cp10k")
     assert_allclose(predicted.control_mean.sum(), measured.control_mean.sum(), rtol=0.1)
+
+
+@pytest.fixture(scope="module")
+def decided():
+    """A model with random networks whose masks are certain and whose effects are clear, and four treatments."""
+    data = small.screen()
+    statistics = statistics_of(data, small.MODEL.normalization)
+    params = initial_parameters(jax.random.key(0), builder(small.MODEL)(statistics))
+    active = np.random.default_rng(0).random((data.n_perturbations, 4)) < 0.6
+    active[:3, 0] = True
+    effects = {
+        "mask_logits": jnp.where(active, 40.0, -40.0),
+        "E_loc": jnp.asarray(np.random.default_rng(1).normal(0, 2, active.shape), dtype=jnp.float32),
+        "E_log_scale": jnp.full(active.shape, -2.0),
+    }
+    fitted = Fitted(
+        config=small.MODEL,
+        vocabulary=vocabulary_of(data),
+        statistics=statistics,
+        library_sizes=np.quantile(data.library_size, np.linspace(0, 1, 16)).astype(np.float32),
+        n_training_cells=np.full(data.n_perturbations, 9, np.int32),
+        covariate_codes=np.zeros((1, 0), np.int32),
+        covariate_shares=np.ones(1, np.float32),
+        params=params | effects,
+    )
+    index, dosage = np.array([[0, 0], [1, 0], [2, 0], [0, 1]]), np.array([[1, 0], [1, 0], [1, 0], [1, 1]], np.float32)
+    return fitted, np.array(["P1", "P2", "P3", "P1+P2"]), index, dosage
+
+
+@pytest.mark.parametrize("own_totals", [True, False])
+@pytest.mark.parametrize("transform", ["log2_cp10k", "cp10k"])
+def test_expected_counts_have_the_effects_of_drawn_counts(decided, transform, own_totals):
+    fitted, *treated = decided
+    source = "row_sum" if own_totals else "total"
+    fitted = replace(fitted, vocabulary=fitted.vocabulary._replace(library_size_source=source))
+    exact, drawn = (
+        model_effects(jax.random.key(0), fitted, *treated, EffectsConfig(n, transform, noise=noise))
+        for n, noise in ((1000, "marginal"), (4000, "sampled"))
+    )
+    z = (exact.ate - drawn.ate) / np.hypot(exact.standard_error, drawn.standard_error)
+    assert np.abs(z).max() < 4.5
+    assert np.sqrt((z**2).mean()) < 1.5
+
+
+def test_200_expectations_are_worth_2500_draws_of_counts(decided):
+    """Where most counts are zero, as they are in a screen."""
+    exact, drawn = (
+        model_effects(jax.random.key(0), *decided, EffectsConfig(n, noise=noise, library_size=10.0))
+        for n, noise in ((200, "marginal"), (2500, "sampled"))
+    )
+    assert ((exact.standard_error**2).mean(axis=1) < (drawn.standard_error**2).mean(axis=1)).all()
+
+
+def test_standard_error_without_count_noise_is_that_of_repeated_runs(decided):
+    runs = [model_effects(jax.random.key(i), *decided, EffectsConfig(20)) for i in range(60)]
+    observed = np.std([run.ate for run in runs], axis=0)
+    claimed = np.sqrt(np.mean([run.standard_error**2 for run in runs], axis=0))
+    assert_allclose(claimed.mean(), observed.mean(), rtol=0.1)
+
+
+def test_expected_counts_do_not_depend_on_chunks_of_treatments(decided):
+    fitted, labels, index, dosage = decided
+    whole = model_effects(jax.random.key(0), fitted, labels, index, dosage, EffectsConfig(33))
+    single = model_effects(jax.random.key(0), fitted, labels[:1], index[:1], dosage[:1], EffectsConfig(33))
+    assert_allclose(single.ate[0], whole.ate[0], atol=1e-4)
+
+
+def test_a_likelihood_without_known_expectation_is_refused(linear):
+    with pytest.raises(samsjax.InputError, match=r"noise 'marginal' needs .* and the model has Normal"):
+        model_effects(jax.random.key(0), linear, LABELS, INDEX, DOSAGE, EffectsConfig(5, "cp10k"))
+
+
+def test_posterior_of_effects_of_a_linear_gaussian_model_is_known(linear):
+    config = EffectsConfig(transform="counts")
+    draws = effect_draws(jax.random.key(0), linear, INDEX, DOSAGE, config, n_draws=2000, n_cells=2)
+    assert draws.shape == (2000, 4, 3)
+    effects = effect_intervals(jax.random.key(0), linear, LABELS, INDEX, DOSAGE, config, n_draws=2000, n_cells=2)
+    # Offsets are dosage x N(EFFECT, 0.2), and cells add nothing: all arms share them.
+    sd = 0.2 * np.sqrt((DOSAGE**2).sum(axis=1)[:, None] * (np.asarray(LOADING) ** 2).sum(axis=0))
+    assert_allclose(effects.sd, sd, rtol=0.1)
+    assert_allclose(effects.standard_error, sd / np.sqrt(2000), rtol=0.1)
+    assert_allclose((effects.high - effects.low) / 2, 1.645 * sd, rtol=0.1)
+    assert np.abs((effects.ate - KNOWN) / effects.standard_error).max() < 4
+    assert_allclose(effects.ate, draws.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_draws_of_an_effect_are_the_same_whatever_else_is_asked_for(linear):
+    settings = {"config": EffectsConfig(transform="counts", noise="sampled"), "n_draws": 6, "n_cells": 4}
+    whole = effect_draws(jax.random.key(0), linear, INDEX, DOSAGE, **settings)
+    single = effect_draws(jax.random.key(0), linear, INDEX[2:3], DOSAGE[2:3], **settings)
+    chunked = effect_draws(jax.random.key(0), linear, INDEX, DOSAGE, **settings, values_in_flight=2 * 6 * 3)
+    assert_allclose(single, whole[:, 2:3], rtol=1e-5, atol=1e-6)
+    assert_allclose(chunked, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_intervals_contain_the_mean_and_shrink_to_it_with_the_posterior(decided):
+    fitted, *treated = decided
+    wide = effect_intervals(jax.random.key(0), fitted, *treated, n_draws=20, n_cells=4)
+    assert (wide.low < wide.ate).all() and (wide.ate < wide.high).all() and (wide.sd > 0).all()
+    exact = {"E_log_scale": jnp.full_like(fitted.params["E_log_scale"], -40.0)}
+    point = effect_intervals(
+        jax.random.key(0), replace(fitted, params=fitted.params | exact), *treated, n_draws=20, n_cells=4
+    )
+    # What is left are the guide's floor of a standard deviation, 1e-4, and the rounding of numbers near 10.
+    assert point.sd.max() < 2e-4 < np.median(wide.sd) / 50
+    assert (point.high - point.low).max() < 1e-3
+    assert (point.standard_error > 0).any()  # of the cells
+
+
+def test_intervals_of_too_few_draws_are_refused(linear):
+    with pytest.raises(samsjax.InputError, match="n_cells must be >= 2, got 1"):
+        effect_intervals(jax.random.key(0), linear, LABELS, INDEX, DOSAGE, n_cells=1)
 
 
 def test_predictive_bound_rises_with_particles_and_does_not_depend_on_chunks():

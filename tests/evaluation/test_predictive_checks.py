@@ -43,7 +43,7 @@ def test_replicates_keep_order_and_exposure(fitted, data):
 
 
 def test_more_cells_than_one_chunk(fitted, data, monkeypatch):
-    monkeypatch.setattr("samsjax.evaluation.generated_cells.CELLS_AT_ONCE", 64)
+    monkeypatch.setattr("samsjax.evaluation.generated_cells.REPLICATES_AT_ONCE", 64)
     x = replicate_cells(jax.random.key(1), fitted, data, np.arange(150))
     assert x.shape == (150, data.n_genes) and (x.sum(axis=1) > 0).mean() > 0.9
 
@@ -78,7 +78,7 @@ def test_a_model_passes_its_own_check_and_fails_on_other_cells(fitted, data):
 def test_the_key_chooses_cells_beyond_the_limit(fitted, data):
     few = predictive_check(jax.random.key(0), fitted, data, np.arange(data.n_cells), n_replicates=20, max_cells=50)
     again = predictive_check(jax.random.key(0), fitted, data, np.arange(data.n_cells), n_replicates=20, max_cells=50)
-    assert few.n_cells == 50 and few.n_replicates == 20
+    assert few.measured.shape == few.replicate.shape == (50, data.n_genes) and few.n_replicates == 20
     for one, other in zip(few.statistics, again.statistics, strict=True):
         assert_array_equal(one.measured, other.measured)
         assert_array_equal(one.high, other.high)

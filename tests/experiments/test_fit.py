@@ -188,7 +188,7 @@ def test_treatment_effects(runs):
         "library_size_source": "row_sum",
         "n_particles": 8,
         "paired": True,
-        "noise": "sampled",
+        "noise": "marginal",
         "covariates": {},
         "reference": "control",
         "data_cells": "all",

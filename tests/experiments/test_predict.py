@@ -72,7 +72,7 @@ def test_the_file_says_what_its_numbers_are(prediction):
         "library_size_source": "row_sum",
         "n_particles": 8,
         "paired": True,
-        "noise": "sampled",
+        "noise": "marginal",
         "covariates": {},
         "reference": "control",
     }

@@ -129,7 +129,7 @@ def test_a_run_is_written_with_or_without_large_files_and_metrics_last(runs, tmp
     command = fit.command_from(["--out", str(runs.simulated), *SMALL])
     data, truth = fit.load_data(command)
     stored = load(runs.simulated / "model")
-    metrics = fit.write_run(command, stored, data, truth, tmp_path, everything=everything)
+    metrics = fit.write_run(command, stored, data, truth, tmp_path, everything=everything).metrics
     written = {path.name for path in tmp_path.iterdir()}
     assert written == (TABLES if not everything else {path.name for path in runs.simulated.iterdir()})
     assert present[-1] == written - {"metrics.json"} and read_json(tmp_path / "metrics.json") == metrics

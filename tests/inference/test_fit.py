@@ -254,7 +254,9 @@ def test_parameters_of_every_model_survive_saving(data, tmp_path):
 
     for config in (CPAVAEConfig(n_latent=4, n_hidden=8), ConditionalVAEConfig(n_latent=4, n_hidden=8)):
         fitted = samsjax.fit(data, config, small.TRAIN)
-        scores = samsjax.evaluate(fitted, data, samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=4)))
+        scores = samsjax.evaluate(
+            fitted, data, samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=4), extent="published")
+        )
         assert np.isfinite(list(scores.metrics.values())).all()
         assert (scores.effects is None) == isinstance(config, ConditionalVAEConfig)
         folder = tmp_path / type(config).__name__

@@ -55,7 +55,7 @@ def build(config: ShiftModelConfig, statistics: DataStatistics) -> ModelGuide:
 
 
 CONFIG = ShiftModelConfig(shift_scale=0.3, **SIZES)
-SCORED = samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=8))
+SCORED = samsjax.EvaluationConfig(4, samsjax.EffectsConfig(n_particles=8), extent="published")
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_the_library_and_the_command_line_know_it(tmp_path):
     data, truth = simulate(small.SCREEN)
     fitted = samsjax.fit(data, CONFIG, TRAIN, progress=False)
     bound_rises(fitted)
-    scores = samsjax.evaluate(fitted, data, SCORED, true_mask=truth.mask)
+    scores = samsjax.evaluate(fitted, data, SCORED, truth=truth)
     assert scores.effects.mean.shape == (small.SCREEN.n_perturbations, CONFIG.n_latent)
     assert not scores.effects.sparse
     saving_keeps_every_bit(fitted, data, tmp_path / "model")

@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 
 from samsjax.evaluation.average_effects import AverageEffects
+from samsjax.evaluation.calibration import LEVELS, Calibration
 from samsjax.evaluation.gene_responses import GeneResponses, typical_steps
 from samsjax.evaluation.metrics import Metric
 from samsjax.evaluation.posterior_effects import PosteriorEffects
+from samsjax.evaluation.predictive_checks import PredictiveCheck, StatisticCheck
+from samsjax.evaluation.recalibration import NetworkError
 from samsjax.evaluation.scores import Scores, Unscored, Verdict
+from samsjax.evaluation.uncertainty import Uncertainty
 from samsjax.inference.rotating import RotationReport
-from samsjax.reporting import Calibration, DoseCurve, PredictiveCells, report
+from samsjax.reporting import DoseCurve, report
 
 KNOWN = """
 IFNGR1 IFNGR2 JAK1 JAK2 STAT1 IRF1 KLF1 TGFBR2 CEBPA CEBPB MYC SPI1 TP53 CDKN1A EGR1 FOXA1 GATA1 BAK1 DUSP9
@@ -82,11 +86,8 @@ def example(n_perturbations=12, n_treatments=16, n_genes=40, n_latent=6, n_cells
         "predicted": AverageEffects(np.array(labels), guess, error, np.ones(n_genes), "log2_cp10k"),
         "effects": effects,
         "responses": responses,
-        "calibration": Calibration(
-            np.linspace(0.1, 0.9, 9),
-            {"effects on genes": np.linspace(0.1, 0.9, 9) ** 1.2, "with noise of cells": np.linspace(0.12, 0.91, 9)},
-        ),
-        "predictive_cells": cells(rng, n_cells, n_genes),
+        "uncertainty": uncertainty(n_genes),
+        "check": check(rng, n_cells, n_genes),
         "interactions": pd.DataFrame(
             {
                 "combination": [label for label in labels if "+" in label] or ["IRF1+KLF1"],
@@ -170,10 +171,24 @@ def scores(rng, labels):
     )
 
 
-def cells(rng, n_cells, n_genes):
+def uncertainty(n_genes):
+    levels = np.array(LEVELS)
+    calibrations = {
+        "test cells, own intervals": Calibration("effects", 5000, levels, levels**1.5),
+        "test cells, recalibrated": Calibration("effects", 5000, levels, levels),
+    }
+    return Uncertainty(None, NetworkError(0.07, np.ones(n_genes), 5000, 0.7), calibrations)
+
+
+def check(rng, n_cells, n_genes):
     mean = np.exp(rng.normal(0, 1.2, n_genes))
-    draws = [rng.poisson(rng.gamma(2, mean / 2, (n, n_genes))) for n in (n_cells, n_cells + 20)]
-    return PredictiveCells("control", *draws)
+    measured, drawn = (rng.poisson(rng.gamma(2, mean / 2, (n_cells, n_genes))) for _ in range(2))
+    values = [(x.mean(axis=0), x.var(axis=0)) for x in (measured, drawn)]
+    statistics = tuple(
+        StatisticCheck(name, "counts", m, d, 0.8 * d, 1.2 * d)
+        for name, m, d in zip(("mean", "variance"), *values, strict=True)
+    )
+    return PredictiveCheck(40, statistics, measured, drawn)
 
 
 def doses():

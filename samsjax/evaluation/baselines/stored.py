@@ -1,6 +1,7 @@
 """`TrainingEffects` on disk, so that a stored model can be scored beside baselines without its training cells."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,9 +25,10 @@ def save_training_effects(training: TrainingEffects, path: Path) -> None:
     n_controls = training.controls.shape[0]
     kept = np.linspace(0, n_controls - 1, min(n_controls, MOST_CONTROLS)).astype(int)
     controls = dense(training.controls[kept]).astype(np.float32)
-    arrays = {name: _single(np.asarray(getattr(training, name))) for name in _ARRAYS}
-    facts = {"transform": np.array(training.transform), "whole_counts": np.array(training.whole_counts)}
-    np.savez_compressed(path, perturbation_index=index, dosage=dosage, controls=controls, **arrays, **facts)
+    arrays: dict[str, Any] = {name: _single(np.asarray(getattr(training, name))) for name in _ARRAYS}
+    arrays |= {"perturbation_index": index, "dosage": dosage, "controls": controls}
+    arrays |= {"transform": np.array(training.transform), "whole_counts": np.array(training.whole_counts)}
+    np.savez_compressed(path, **arrays)
 
 
 def load_training_effects(path: Path) -> TrainingEffects:

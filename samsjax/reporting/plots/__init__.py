@@ -12,6 +12,7 @@ from samsjax.reporting.plots.agreement import agreement_matrix, perturbation_agr
 from samsjax.reporting.plots.base import MARKS, require_matplotlib, save_figure
 from samsjax.reporting.plots.checks import calibration_curve, predictive_check
 from samsjax.reporting.plots.effects import effect_map, effect_maps, effects_plane, mask_map, row_order
+from samsjax.reporting.plots.estimators import error_by_draws
 from samsjax.reporting.plots.programmes import programme_bars
 from samsjax.reporting.plots.scores import score_comparison, score_dots
 from samsjax.reporting.plots.training import training_curves
@@ -28,6 +29,7 @@ __all__ = [
     "effect_scatter",
     "effect_scatters",
     "effects_plane",
+    "error_by_draws",
     "mask_map",
     "perturbation_agreement",
     "predictive_check",

@@ -10,17 +10,13 @@ from samsjax.data.dataset import PerturbationData
 from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.gene_responses import GeneResponses
 from samsjax.evaluation.posterior_effects import PosteriorEffects
+from samsjax.evaluation.predictive_checks import PredictiveCheck
 from samsjax.evaluation.scores import Scores
+from samsjax.evaluation.uncertainty import Uncertainty
 from samsjax.inference.fitted import Fitted
 from samsjax.reporting.page import Page
 from samsjax.reporting.plots import DoseCurve
-from samsjax.reporting.report.checks import (
-    Calibration,
-    PredictiveCells,
-    doses_section,
-    interactions_section,
-    uncertainty_section,
-)
+from samsjax.reporting.report.checks import doses_section, interactions_section, uncertainty_section
 from samsjax.reporting.report.effects import effects_section, mechanisms_section
 from samsjax.reporting.report.run import data_section, run_section, training_section
 from samsjax.reporting.report.scores import caveats_section, scores_section, treatments_section
@@ -28,7 +24,7 @@ from samsjax.reporting.report.scores import caveats_section, scores_section, tre
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Calibration", "PredictiveCells", "report"]
+__all__ = ["report"]
 
 
 def report(
@@ -46,12 +42,13 @@ def report(
     predicted: AverageEffects | None = None,
     effects: PosteriorEffects | None = None,
     responses: GeneResponses | None = None,
-    calibration: Calibration | None = None,
-    predictive_cells: PredictiveCells | None = None,
+    uncertainty: Uncertainty | None = None,
+    check: PredictiveCheck | None = None,
     interactions: "pd.DataFrame | None" = None,
     doses: Mapping[str, Mapping[str, DoseCurve]] | None = None,
     dose_table: "pd.DataFrame | None" = None,
     dose_label: str = "effect",
+    truth: Mapping[str, float] | None = None,
 ) -> Page:
     """The page of a run. Nothing is drawn before it is rendered.
 
@@ -69,12 +66,13 @@ def report(
         predicted: effects of the model.
         effects: in latent space; shown with `fitted`.
         responses: of genes to latent dimensions; shown with `fitted` and `effects`.
-        calibration: of intervals.
-        predictive_cells: measured and drawn cells.
+        uncertainty: of effects, and coverage of intervals.
+        check: of drawn against measured cells.
         interactions: a row for each combination.
         doses: perturbation -> line -> effects along dose.
         dose_table: a row for each perturbation and dose.
         dose_label: of the axis of `doses`, with unit.
+        truth: agreement with the truth of a simulation, by name.
 
     Raises:
         InputError: for headline metrics that were not computed.
@@ -86,10 +84,10 @@ def report(
         scores_section(scores, headline_metrics),
         caveats_section(scores),
         treatments_section(scores, measured, predicted, fitted, headline_metrics),
-        effects_section(fitted, effects),
+        effects_section(fitted, effects, truth or {}),
         mechanisms_section(fitted, effects, responses),
         interactions_section(interactions),
         doses_section(doses, dose_table, dose_label),
-        uncertainty_section(calibration, predictive_cells),
+        uncertainty_section(uncertainty, check),
     )
     return Page(title, subtitle, tuple(section for section in sections if section.blocks))

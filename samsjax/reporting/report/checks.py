@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from samsjax.reporting.page import Block, Figure, Section, Text
+from samsjax.evaluation.predictive_checks import PredictiveCheck
+from samsjax.evaluation.uncertainty import Uncertainty
+from samsjax.reporting.page import Block, Column, Figure, Section, Table, Text
 from samsjax.reporting.plots import DoseCurve, calibration_curve, dose_curves, predictive_check
 from samsjax.reporting.report.frames import frame_table
 
@@ -14,46 +14,71 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Calibration(NamedTuple):
-    """Shares of intervals that hold what was measured."""
-
-    nominal: np.ndarray
-    """(level,) claimed."""
-    observed: Mapping[str, np.ndarray]
-    """Kind of interval, at most three -> (level,) found."""
+KINDS_DRAWN = 3
+"""Most kinds of intervals in one figure."""
+GENERAL = "Uncertainty and checks"
 
 
-class PredictiveCells(NamedTuple):
-    """Measured cells and as many, or more, drawn from the model under the same treatment."""
-
-    name: str
-    """Of the treatment, or "control"."""
-    measured: np.ndarray
-    """(cell, gene) counts."""
-    simulated: np.ndarray
-    """(cell, gene) counts."""
-
-
-def uncertainty_section(calibration: Calibration | None, cells: PredictiveCells | None) -> Section:
+def uncertainty_section(uncertainty: Uncertainty | None, check: PredictiveCheck | None) -> Section:
     """Whether intervals hold what they claim, and whether drawn cells look like measured ones."""
     blocks: list[Block] = []
-    if calibration is not None:
-        caption = (
-            "How often intervals of predicted effects hold the measured effect, against how often they claim to. Below "
-            "the dotted line the model is too sure of itself."
+    if uncertainty is not None:
+        blocks += _coverage(uncertainty)
+    if check is not None:
+        blocks += _predictive(check)
+    return Section(GENERAL, blocks)
+
+
+def _coverage(uncertainty: Uncertainty) -> list[Block]:
+    learned, found = uncertainty.network_error, uncertainty.calibrations
+    said = (
+        "Intervals of predicted effects are those of the posterior of masks and embeddings; encoder and decoder are "
+        "point estimates, so these alone are too narrow."
+    )
+    if learned is None:
+        said += (
+            " There are too few validation cells and controls to learn how much the networks err: do not trust them."
         )
-        found = "; ".join(f"{name}: {_shares(calibration.nominal, v)}" for name, v in calibration.observed.items())
-        draw = partial(calibration_curve, calibration.nominal, calibration.observed)
-        blocks.append(Figure(draw, caption, f"Observed against claimed coverage. {found}."))
-    if cells is not None:
-        caption = (
-            f"Cells drawn from the model beside measured cells ({cells.name}): gene means, variance and share of zeros "
-            "against the mean, and library sizes. Where the two part, draws should not be taken for cells."
+    else:
+        said += (
+            f" They were widened by what {learned.n_values:,} effects measured in validation cells show: the networks "
+            f"err by {learned.share:.3f} of a gene's standard deviation between cells."
         )
-        draw_cells = partial(predictive_check, cells.measured, cells.simulated)
-        alt = f"Four comparisons of {len(cells.simulated)} drawn with {len(cells.measured)} measured cells."
-        blocks.append(Figure(draw_cells, caption, alt))
-    return Section("Uncertainty and checks", blocks)
+    blocks: list[Block] = [Text(said)]
+    shown = {name: c for name, c in found.items() if c.n_values}
+    if not shown:
+        return blocks
+    drawn = dict(list(shown.items())[:KINDS_DRAWN])
+    nominal = next(iter(drawn.values())).nominal
+    caption = (
+        "How often intervals hold the measured effect (in test cells, their own error added) or the true one (in "
+        "simulations), against how often they claim to. Below the dotted line: too sure."
+    )
+    observed = {name: c.observed for name, c in drawn.items()}
+    alt = f"Observed against claimed coverage. {'; '.join(f'{n}: {c.at(0.9):.0%} at 90%' for n, c in drawn.items())}."
+    blocks.append(Figure(partial(calibration_curve, nominal, observed, label="share inside"), caption, alt))
+    columns = [Column("intervals"), Column("values", "number", 0)]
+    columns += [Column(f"{level:.0%}", "number", 3, hint="claimed") for level in nominal]
+    rows = [(name, c.n_values, *map(float, c.observed)) for name, c in shown.items()]
+    return [*blocks, Table(columns, rows, "Share of values inside the intervals, by what the intervals claim.")]
+
+
+def _predictive(check: PredictiveCheck) -> list[Block]:
+    n_cells = len(check.measured)
+    caption = (
+        f"{n_cells:,} held-out cells and the same cells drawn anew from the model: gene means, variance and share of "
+        "zeros against the mean, and library sizes. Where the two part, draws should not be taken for cells."
+    )
+    figure = Figure(
+        partial(predictive_check, check.measured, check.replicate), caption, f"Four comparisons of {n_cells} cells."
+    )
+    rows = [(s.name, s.unit, len(s.measured), s.inside) for s in check.statistics]
+    columns = [Column("statistic"), Column("unit"), Column("values", "number", 0), Column("inside", "number", 3)]
+    caption = (
+        f"Share of statistics of held-out cells inside the 90 % band of {check.n_replicates} replicates; about .9 if "
+        "the model were true."
+    )
+    return [figure, Table(columns, rows, caption)]
 
 
 def interactions_section(interactions: "pd.DataFrame | None") -> Section:
@@ -61,10 +86,11 @@ def interactions_section(interactions: "pd.DataFrame | None") -> Section:
     if interactions is None:
         return Section("Interactions", [])
     text = (
-        "An interaction is what a combination does beyond the sum of its parts. Zero inside the interval: the data do "
-        "not tell it from none."
+        "How far the effect of a combination departs from the sum of its parts' effects, in size over genes (norms): "
+        "predicted, measured, and what noise alone would give the measured side. A measured size near that of noise "
+        "shows no interaction; `significant` is the share of genes that depart, at a false discovery rate of 5 %."
     )
-    return Section("Interactions", [Text(text), frame_table(interactions, "Interactions of combinations.")])
+    return Section("Interactions", [Text(text), frame_table(interactions, "Departures from additivity.")])
 
 
 def doses_section(
@@ -79,7 +105,3 @@ def doses_section(
     if table is not None:
         blocks.append(frame_table(table, "Effects by dose."))
     return Section("Doses", blocks)
-
-
-def _shares(nominal: np.ndarray, observed: np.ndarray) -> str:
-    return ", ".join(f"{o:.0%} at {n:.0%}" for n, o in zip(nominal, observed, strict=True) if not np.isnan(o))

@@ -1,5 +1,6 @@
 """Effects in latent space and the mechanisms behind them."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,9 @@ SIGN = (
 )
 
 
-def effects_section(fitted: Fitted | None, effects: PosteriorEffects | None) -> Section:
+def effects_section(
+    fitted: Fitted | None, effects: PosteriorEffects | None, truth: Mapping[str, float] | None = None
+) -> Section:
     """Which perturbation acts on which latent dimension, how strongly, and how sure that is."""
     if fitted is None or effects is None:
         return Section("Effects", [])
@@ -36,6 +39,9 @@ def effects_section(fitted: Fitted | None, effects: PosteriorEffects | None) -> 
             f"{effects.mean.shape[1]} latent dimensions. {SIGN}"
         )
     ]
+    if truth:
+        found = ", ".join(f"{name.split('/')[-1].replace('_', ' ')} {value:.2f}" for name, value in truth.items())
+        blocks.append(Text(f"The true masks of this simulation are known; the masks found have {found}."))
     if not n_active:
         return Section("Effects", [*blocks, Notice("No perturbation has an active effect.", "warning")])
     blocks.append(_map(names, latents, effects))
