@@ -22,7 +22,6 @@ from samsjax.inference.log_weights import draw_shared
 from samsjax.models.base import Build, DataStatistics, check_composition
 from samsjax.types import Params
 
-
 CELLS_AT_ONCE = 20
 """Cells with effects of their own that are drawn together."""
 REPLICATES_AT_ONCE = 512
