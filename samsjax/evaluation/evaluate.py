@@ -55,8 +55,9 @@ class Evaluation(NamedTuple):
     """Scores and the tables behind them."""
 
     metrics: dict[str, float]
-    """Flat: `test/predictive_iwelbo`, `scores/<predictor>/<metric>` (means over treatments; `ceiling` stands for one
-    half of the measured cells against the other), `ate/<reference>/pearson`, `coverage/<what>`, `check/<statistic>`,
+    """Flat: `test/predictive_iwelbo`, `scores/<predictor>/<metric>` (means over treatments; among the
+    predictors `half_split`, one half of the measured cells against the other, and `perfect`, what the truth would
+    score), `ate/<reference>/pearson`, `coverage/<what>`, `check/<statistic>`,
     `mask/f1`, ... The reference of `ate` says which cells measure the effects: those of a split, `all`, or
     `published`: treatments with test cells, measured on all cells."""
     treatments: Treatments
@@ -212,7 +213,8 @@ def _flat(result: Evaluation) -> dict[str, float]:
 
 def _flat_scores(scores: Scores) -> dict[str, float]:
     names = [metric.name for metric in scores.metrics]
-    rows = [*zip(scores.predictors, scores.mean, strict=True), ("ceiling", scores.ceiling_mean)]
+    ceilings = ("half_split", scores.ceiling_mean), ("perfect", scores.perfect)
+    rows = [*zip(scores.predictors, scores.mean, strict=True), *ceilings]
     return {
         f"scores/{predictor}/{name}": float(value)
         for predictor, means in rows

@@ -102,11 +102,51 @@ def _cells(
     return x.reshape(-1, x.shape[-1])[:n_cells], totals.reshape(-1)[:n_cells]
 
 
-def replicate_cells(key: jax.Array, fitted: Fitted, data: PerturbationData, cells: np.ndarray) -> np.ndarray:
-    """Draw every one of `cells` (row numbers of `data`) anew, float32 (cell, gene).
+class Replicates(NamedTuple):
+    """Measured cells drawn anew."""
+
+    x: Float[np.ndarray, "cell gene"]
+    """Counts, or continuous values."""
+    most_expected: Int[np.ndarray, " cell"]
+    """The gene each cell expects most of, given its treatment and the basal state drawn for it."""
+
+
+def draw_effects(key: jax.Array, fitted: Fitted) -> dict[str, Array]:
+    """One draw from the posterior of every shared site of the guide, such as "mask" and "E" (perturbation, latent)."""
+    model_guide = fitted.model_guide
+    drawn_sites = draw_shared(key, model_guide, fitted.params, 1, empty_batch(model_guide))
+    return {name: values[0] for name, values in drawn_sites.items()}
+
+
+def replicate_cells(
+    key: jax.Array,
+    fitted: Fitted,
+    data: PerturbationData,
+    cells: np.ndarray,
+    effects: dict[str, Array] | None = None,
+) -> np.ndarray:
+    """Draw every one of `cells` (row numbers of `data`) anew, float32 (cell, gene); see `replicates`."""
+    return replicates(key, fitted, data, cells, effects).x
+
+
+def replicates(
+    key: jax.Array,
+    fitted: Fitted,
+    data: PerturbationData,
+    cells: np.ndarray,
+    effects: dict[str, Array] | None = None,
+) -> Replicates:
+    """Draw every one of `cells` (row numbers of `data`) anew.
 
     A cell keeps its treatment, covariates and exposure. All cells share one draw of the effects, as the measured ones
     share the true effects.
+
+    Args:
+        key: decides all draws.
+        fitted: the model.
+        data: the measured cells.
+        cells: which of them.
+        effects: the effects they share, from `draw_effects`; drawn by the key if not given.
 
     Raises:
         InputError: for no cells, or cells with covariates the model does not know.
@@ -116,10 +156,11 @@ def replicate_cells(key: jax.Array, fitted: Fitted, data: PerturbationData, cell
     plan = plan_batches(len(cells), REPLICATES_AT_ONCE)
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
-    x = np.asarray(_replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build))
-    order, flat = np.asarray(places).ravel(), x.reshape(-1, x.shape[-1])
-    drawn_cells = np.empty((len(cells), x.shape[-1]), dtype=np.float32)
-    drawn_cells[order[order >= 0]] = flat[order >= 0]
+    x, top = _replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build, effects)
+    order, flat_x, flat_top = np.asarray(places).ravel(), np.asarray(x).reshape(-1, x.shape[-1]), np.asarray(top).ravel()
+    drawn_cells = Replicates(np.empty((len(cells), x.shape[-1]), np.float32), np.empty(len(cells), np.int32))
+    drawn_cells.x[order[order >= 0]] = flat_x[order >= 0]
+    drawn_cells.most_expected[order[order >= 0]] = flat_top[order >= 0]
     return drawn_cells
 
 
@@ -131,14 +172,17 @@ def _replicate(
     device_data: DeviceData,
     places: Int[Array, "batch place"],
     build: Build,
-) -> Float[Array, "batch place gene"]:
+    effects: dict[str, Array] | None,
+) -> tuple[Float[Array, "batch place gene"], Int[Array, "batch place"]]:
     model_guide = build(statistics)
     everything = empty_batch(model_guide)
     shared_key, local_key = jax.random.split(key)
-    shared = {name: draws[0] for name, draws in draw_shared(shared_key, model_guide, params, 1, everything).items()}
+    if effects is None:
+        effects = {name: draw[0] for name, draw in draw_shared(shared_key, model_guide, params, 1, everything).items()}
 
-    def chunk(step: tuple[jax.Array, Array]) -> Float[Array, "place gene"]:
+    def chunk(step: tuple[jax.Array, Array]) -> tuple[Float[Array, "place gene"], Int[Array, " place"]]:
         batch = gather(device_data, step[1], everything.row_weight)._replace(x=None)
-        return forward_trace(model_guide, step[0], params, shared, batch)["x"]["value"].astype(jnp.float32)
+        site = forward_trace(model_guide, step[0], params, effects, batch)["x"]
+        return site["value"].astype(jnp.float32), site["fn"].mean.argmax(axis=-1)
 
     return jax.lax.map(chunk, (jax.random.split(local_key, places.shape[0]), places))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samsjax.evaluation.ceilings import perfect_score
 from samsjax.evaluation.cell_distances import CellMetric
 from samsjax.evaluation.metrics import Metric
 
@@ -74,3 +75,9 @@ class Scores(NamedTuple):
     unscored: tuple[Unscored, ...]
     caveats: tuple[str, ...]
     """Sentences that a reader of the scores must know, in plain words."""
+
+    @property
+    def perfect(self) -> np.ndarray:
+        """(metric,): expected mean score of the true effects against those measured (`ceilings`); NaN if unknown."""
+        halves = zip(self.metrics, self.ceiling_mean, strict=True)
+        return np.array([perfect_score(metric.name, float(half)) for metric, half in halves])

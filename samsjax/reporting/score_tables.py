@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 SHOWN = ("pearson_delta", "mse_delta", "discrimination_score_l2")
 """Metrics printed at the end of a run, as far as they were computed."""
-CEILING = "ceiling"
-"""Name of the row of one half of the measured cells against the other."""
+HALVES, PERFECT = "half_split", "perfect"
+"""Names of the rows of ceilings: one half of the measured cells against the other, and what the truth would score."""
 
 
 def scores_table(scores: Scores) -> "pd.DataFrame":
     """One row per predictor and metric: mean over treatments with 90 % interval, and how many treatments are in it.
 
-    The last rows are the ceiling: one half of the measured cells as a prediction of the other. `model_is` says
+    The last rows are ceilings: `half_split`, one half of the measured cells as a prediction of the other, and
+    `perfect`, what the true effects would score, where that is known. `model_is` says
     whether the first predictor (the model) is better, worse or undecided against that of the row, on the treatments
     both can predict; `difference`, `difference_low` and `difference_high` say by how much, positive where the model is
     better.
@@ -48,8 +49,9 @@ def scores_table(scores: Scores) -> "pd.DataFrame":
             )
     for m, metric in enumerate(scores.metrics):
         known = int((~np.isnan(scores.ceiling[m])).sum())
-        mean = {"predictor": CEILING, "metric": metric.name, "mean": scores.ceiling_mean[m], "n_treatments": known}
-        rows.append(mean | {"higher_is_better": metric.higher_is_better, "model_is": ""})
+        for name, value in ((HALVES, scores.ceiling_mean[m]), (PERFECT, scores.perfect[m])):
+            mean = {"predictor": name, "metric": metric.name, "mean": value, "n_treatments": known}
+            rows.append(mean | {"higher_is_better": metric.higher_is_better, "model_is": ""})
     return pd.DataFrame(rows)
 
 
@@ -88,7 +90,7 @@ def scores_summary(scores: Scores) -> str:
     """Mean scores of all predictors by a few metrics, with the ceiling, and what to beware of."""
     known = {metric.name: m for m, metric in enumerate(scores.metrics)}
     shown = [name for name in SHOWN if name in known]
-    width = max(len(name) for name in (*scores.predictors, CEILING)) + 2
+    width = max(len(name) for name in (*scores.predictors, HALVES)) + 2
     ways = [f"{name} ({'higher' if scores.metrics[known[name]].higher_is_better else 'lower'})" for name in shown]
     columns = [max(len(way), 22) + 2 for way in ways]
     head = "".join(f"{way:>{n}}" for way, n in zip(ways, columns, strict=True))
@@ -99,8 +101,9 @@ def scores_summary(scores: Scores) -> str:
     for p, predictor in enumerate(scores.predictors):
         cells = [_interval(scores.mean[p, m], scores.mean_low[p, m], scores.mean_high[p, m]) for m in _of(known, shown)]
         lines.append(f"  {predictor:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True)))
-    cells = [f"{scores.ceiling_mean[m]:.3f}" for m in _of(known, shown)]
-    lines.append(f"  {CEILING:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True)))
+    for name, values in ((HALVES, scores.ceiling_mean), (PERFECT, scores.perfect)):
+        cells = ["not known" if np.isnan(values[m]) else f"{values[m]:.3f}" for m in _of(known, shown)]
+        lines.append(f"  {name:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True)))
     return "\n".join([*lines, *(f"  note: {caveat}" for caveat in scores.caveats)])
 
 

@@ -66,10 +66,10 @@ def test_generated_cells_have_the_predicted_effect(fitted, data):
 
 def test_a_model_passes_its_own_check_and_fails_on_other_cells(fitted, data):
     drawn = as_drawn(fitted, data, seed=3)
-    check = predictive_check(jax.random.key(4), fitted, drawn, np.arange(data.n_cells))
+    check = predictive_check(jax.random.key(4), fitted, drawn, np.arange(data.n_cells), n_replicates=40)
     inside = {statistic.name: statistic.inside for statistic in check.statistics}
     assert list(inside) == ["mean", "variance", "zeros", "library size"]
-    assert min(inside.values()) > 0.7, inside
+    assert min(inside.values()) > 0.65, inside
     doubled = replace(drawn, x=drawn.x * 2)
     worse = predictive_check(jax.random.key(4), fitted, doubled, np.arange(data.n_cells))
     assert all(statistic.inside < 0.3 for statistic in worse.statistics if statistic.name != "zeros")

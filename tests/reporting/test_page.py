@@ -347,7 +347,9 @@ def test_every_predictor_and_metric_has_its_row():
     assert len(rows) == len(table.rows) == 15
     row = rows["additive", "mse"]
     np.testing.assert_array_equal(row[2], [found.mean[1, 2], found.mean_low[1, 2], found.mean_high[1, 2]])
-    assert row[3:] == (0.01, found.n_scored[1, 2], "lower") and np.isnan(rows["no change", "pearson_delta"][2].value)
+    assert row[3:] == (0.01, 0.0025, found.n_scored[1, 2], "lower") and np.isnan(
+        rows["no change", "pearson_delta"][2].value
+    )
 
 
 def test_each_treatment_stands_beside_the_best_baseline():
@@ -356,7 +358,7 @@ def test_each_treatment_stands_beside_the_best_baseline():
         report("t", {}, scores=found, headline_metrics=["mse", "pearson_delta_centroid"]), "Treatments", Table
     )
     titles = [column.title for column in table.columns]
-    assert titles[3:6] == ["mse", "best baseline", "ceiling"] and titles[6] == "pearson_delta_centroid"
+    assert titles[3:6] == ["mse", "best baseline", "half split"] and titles[6] == "pearson_delta_centroid"
     assert [row[0] for row in table.rows] == ["A", "B", "C", "A+B"] and table.rows[3][1] == "new combination"
     np.testing.assert_array_equal([row[4] for row in table.rows], np.nanmin(found.value[1:, 2], axis=0))
     np.testing.assert_array_equal([row[7] for row in table.rows], np.nanmax(found.value[1:, 1], axis=0))

@@ -38,7 +38,7 @@ def calibration_curve(
             raise InputError(f"{name!r} has {np.shape(values)} levels, and nominal {np.shape(nominal)}")
         if np.any((np.asarray(values) < 0) | (np.asarray(values) > 1)):
             raise InputError(f"{name!r} must hold shares from 0 to 1, got {np.nanmin(values)} to {np.nanmax(values)}")
-    ax = new_axes(3.8, 3.6) if ax is None else ax
+    ax = new_axes(4.2, 4.8) if ax is None else ax
     ax.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=1)
     for (name, values), (marker, colour) in zip(observed.items(), MARKS, strict=False):
         ax.plot(nominal, values, color=colour, marker=marker, markersize=4, linewidth=1.2, label=name)
@@ -46,7 +46,7 @@ def calibration_curve(
     ax.text(0.03, 0.92, "too careful", fontsize=SMALL, color=MUTED)
     ax.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="claimed share", ylabel=label)
     ax.grid(color=FAINT, linewidth=0.6)
-    ax.legend(fontsize=SMALL + 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(MARKS))
+    ax.legend(fontsize=SMALL + 1, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     tidy(ax)
     return ax
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def score_comparison(scores: Scores, metrics: Sequence[str] | None = None) -> "Figure":
-    """A panel for each metric: the mean score of every predictor with its 90 % interval, and the noise ceiling.
+    """A panel for each metric: the mean score of every predictor with its 90 % interval, beside ceilings.
 
     The model is the filled diamond on top, baselines are open circles. A predictor without a score has no mark, and
-    its row says "not defined". The axis says which way is better.
+    its row says "not defined". The axis says which way is better. Dashed: one half of the measured cells against the
+    other; dotted: what a perfect prediction would score, where that is known.
 
     Args:
         scores: of predictors, the model first.
@@ -58,10 +59,11 @@ def _metric_panel(scores: Scores, m: int, ax: "Axes") -> None:
         ax.plot([low, high], [row, row], color=colour, linewidth=1.8 if row == 0 else 1.1)
         face, marker = (colour, "D") if row == 0 else ("white", "o")
         ax.plot([mean], [row], marker, color=colour, markerfacecolor=face, markersize=5.5)
-    ceiling = scores.ceiling_mean[m]
-    if not np.isnan(ceiling):
-        ax.axvline(ceiling, color=MUTED, linestyle=(0, (4, 2)), linewidth=1)
-        ax.text(ceiling, 1.0, "ceiling", transform=ax.get_xaxis_transform(), fontsize=SMALL, color=MUTED, ha="center")
+    lines = (("halves", scores.ceiling_mean[m], (0, (4, 2))), ("perfect", scores.perfect[m], (0, (1, 1.5))))
+    for name, value, style in lines:
+        if not np.isnan(value):
+            ax.axvline(value, color=MUTED, linestyle=style, linewidth=1)
+            ax.text(value, 1.0, name, transform=ax.get_xaxis_transform(), fontsize=SMALL, color=MUTED, ha="center")
     ax.set_yticks(range(len(scores.predictors)), [])
     ax.set_ylim(len(scores.predictors) - 0.5, -0.5)
     ax.set_xlabel("better \u2192" if metric.higher_is_better else "\u2190 better", fontsize=SMALL + 1)

@@ -16,14 +16,16 @@ from samsjax.reporting.page.numbers import fitting_decimals, number
 from samsjax.reporting.plots import effect_scatters, score_comparison
 from samsjax.reporting.report.frames import column, interval_rows
 
-HEADLINES = 3
-"""Metrics told in words and by treatment, where none are named."""
+HEADLINES = ("pearson_delta", "mse_delta", "discrimination_score_l2")
+"""Metrics told in words and by treatment, where none are named; without these, the first three."""
+DRAWN = (*HEADLINES, "pearson_delta_centroid", "jaccard_top20", "edistance")
+"""Metrics in the figure, as far as they were computed; without these, the first six."""
 SMALL_MULTIPLES = 12
 INTERVAL = "90\u00a0% interval"
 
 
 def headline_metrics(scores: Scores, names: Sequence[str] | None) -> list[int]:
-    """Positions of the metrics to tell about: those named, or the first three.
+    """Positions of the metrics to tell about: those named, or those of `HEADLINES`.
 
     Raises:
         InputError: for a metric that was not computed.
@@ -32,7 +34,13 @@ def headline_metrics(scores: Scores, names: Sequence[str] | None) -> list[int]:
     for name in names or ():
         if name not in known:
             raise unknown_name("metric", name, known)
-    return [known.index(name) for name in known[:HEADLINES] if names is None] + [known.index(n) for n in names or ()]
+    chosen = _first_known(HEADLINES, known) if names is None else names
+    return [known.index(name) for name in chosen]
+
+
+def _first_known(wanted: Sequence[str], known: list[str]) -> list[str]:
+    """Those of `wanted` that are known; if none is, as many of the first ones known."""
+    return [name for name in wanted if name in known] or known[: len(wanted)]
 
 
 def scores_section(scores: Scores | None, headlines: Sequence[str] | None = None) -> Section:
@@ -46,23 +54,24 @@ def scores_section(scores: Scores | None, headlines: Sequence[str] | None = None
         f"{scores.n_controls:,} control cells, in {transform_named(scores.transform).unit}. {ways}."
     )
     reading = (
-        f"Differences below are those of {scores.predictors[0]} to a baseline, averaged over the treatments that both "
-        f"can predict, with {INTERVAL}; positive is better for every metric. Undecided: the interval holds zero."
+        f"Differences below are those between {scores.predictors[0]} and a baseline, averaged over the treatments that "
+        f"both can predict, with {INTERVAL}; positive means that {scores.predictors[0]} is better, whatever the "
+        "metric. Undecided: the interval holds zero."
     )
     caption = (
         f"Mean score over treatments with {INTERVAL} (bootstrap over cells). Diamond: the model; circles: baselines; "
-        "dashed line: the ceiling, one half of the measured cells scored against the other. Nothing can be expected to "
-        "pass it by much."
+        "dashed line: one half of the measured cells scored against the other, which is what an experiment with half "
+        "the cells would reach, and a predictor with less noise can pass it; dotted line: what a perfect prediction "
+        "would score against the noisy measurement, where that is known."
     )
     model = scores.predictors[0]
-    alt = (
-        f"Dots with intervals for {len(scores.predictors)} predictors in {len(scores.metrics)} metrics; {model} on top."
-    )
+    drawn = _first_known(DRAWN, [metric.name for metric in scores.metrics])
+    alt = f"Dots with intervals for {len(scores.predictors)} predictors in {len(drawn)} metrics; {model} on top."
     blocks: list[Block] = [
         Text(intro),
         Text(reading),
         Bullets([verdict_sentence(scores, other, shown) for other in scores.predictors[1:]]),
-        Figure(partial(score_comparison, scores), caption, alt),
+        Figure(partial(score_comparison, scores, drawn), caption, alt),
         _score_table(scores),
         Folded("What predictors and metrics are", [_predictors_table(scores), _metrics_table(scores)]),
     ]
@@ -117,14 +126,15 @@ def _score_table(scores: Scores) -> Table:
     for m, metric in enumerate(scores.metrics):
         means = interval_rows(scores.mean[:, m], scores.mean_low[:, m], scores.mean_high[:, m])
         for p, predictor in enumerate(scores.predictors):
-            ceiling, n = float(scores.ceiling_mean[m]), int(scores.n_scored[p, m])
+            half, perfect, n = float(scores.ceiling_mean[m]), float(scores.perfect[m]), int(scores.n_scored[p, m])
             way = "higher" if metric.higher_is_better else "lower"
-            rows.append((predictor, metric.name, Interval(*means[p]), ceiling, n, way))
+            rows.append((predictor, metric.name, Interval(*means[p]), half, perfect, n, way))
     columns = [
         Column("predictor"),
         Column("metric"),
         Column("mean score", "interval", 3, hint=INTERVAL),
-        Column("ceiling", "number", 3),
+        Column("half split", "number", 3),
+        Column("perfect", "number", 3, hint="estimated"),
         Column("treatments", "number", 0),
         Column("better"),
     ]
@@ -140,12 +150,15 @@ def _treatment_table(scores: Scores, metrics: Sequence[int]) -> Table:
         decimals = fitting_decimals(scores.value[0, m])
         columns.append(Column(name, "interval", decimals, hint=f"{scores.predictors[0]}, {INTERVAL}"))
         values.append(interval_rows(scores.value[0, m], scores.low[0, m], scores.high[0, m]))
-        columns += [Column(title, "number", decimals, hint=name) for title in ("best baseline", "ceiling")]
+        columns += [Column(title, "number", decimals, hint=name) for title in ("best baseline", "half split")]
         values += [
             column(_best(scores.value[1:, m], higher_is_better=scores.metrics[m].higher_is_better)),
             column(scores.ceiling[m]),
         ]
-    caption = "Each treatment: the model's score with interval, the best score of any baseline there, and the ceiling."
+    caption = (
+        "Each treatment: the model's score with interval, best score of any baseline there (chosen after the fact), "
+        "and one half of the cells against the other."
+    )
     return Table(columns, list(zip(*values, strict=True)), caption, searchable=True)
 
 
@@ -190,10 +203,11 @@ def _scatters(
     ]
     if scores is not None and len(known) > SMALL_MULTIPLES:
         m = headline_metrics(scores, headlines)[0]
-        quality = scores.value[0, m] * (1 if scores.metrics[m].higher_is_better else -1)
-        of_label = dict(zip(map(str, scores.labels), quality, strict=True))
+        # Against the half split: where there is no effect, nothing can be predicted, and nothing is missed.
+        shortfall = (scores.value[0, m] - scores.ceiling[m]) * (1 if scores.metrics[m].higher_is_better else -1)
+        of_label = dict(zip(map(str, scores.labels), shortfall, strict=True))
         order = np.argsort([of_label.get(str(label), np.nan) for label in labels], kind="stable")  # NaN comes last
-        blocks.append(figure(order, f"that the model predicts worst by {scores.metrics[m].name}"))
+        blocks.append(figure(order, f"that the model falls short of most, {scores.metrics[m].name} against half split"))
     return blocks
 
 
