@@ -44,6 +44,8 @@ class EvaluateCommand:
     """Replace the results of an earlier run in that folder."""
     seed: int = 0
     """Decides all draws."""
+    report: bool = True
+    """Write report.html; drawing its figures takes some seconds."""
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -74,12 +76,13 @@ def main(argv: Sequence[str]) -> None:
         output.write_json(folder / "environment.json", output.environment())
         results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         title = f"{fitted.model_name} of {command.run.name} on {Path(str(command.data.path)).stem}"
-        write_report(folder, title, settings_read, fitted, data, scores, results, metrics)
+        if command.report:
+            write_report(folder, title, settings_read, fitted, data, scores, results, metrics)
         output.write_json(folder / "metrics.json", metrics)
     print(reporting.metrics_summary(metrics))
     if scores.scores is not None:
         print(reporting.scores_summary(scores.scores))
-    print(f"written to {command.out}; open {command.out / REPORT}")
+    print(f"written to {command.out}" + (f"; open {command.out / REPORT}" if command.report else ""))
 
 
 def _command_with(settings: DataConfig) -> type:

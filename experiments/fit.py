@@ -17,6 +17,9 @@ The simulations of papers, "svae_plus" of counts and "sams" of continuous values
     python -m experiments.fit --simulation sams --model.likelihood normal --model.normalization standardize \
         --evaluation.effects.transform counts --out runs/sams
 
+Networks are point estimates, which leaves intervals of effects in latent space too narrow. With --refits 1 a screen is
+drawn from the fitted model and fitted anew, at the price of one more fit, and intervals are widened as its errors ask.
+
 Writes report.html (one page with everything; figures need the extra `plot`), config.json (all settings), metrics.json
 (all scores), scores.csv and treatment_scores.csv (model and baselines by metric), history.csv (bounds by epoch),
 rotations.csv (what each rotation of latent space found, for models with masks), effects.csv and effects.h5ad
@@ -28,6 +31,7 @@ the last one counts.
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,15 +47,18 @@ from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData, Truth, read_h5ad
 from samsjax.data.simulations import SIMULATIONS, simulation, simulation_name
 from samsjax.data.studies import STUDIES, Study, fetch, study, study_of
-from samsjax.errors import InputError, listing
+from samsjax.errors import InputError, check_range, listing
 from samsjax.evaluation.baselines import save_training_effects, training_effects
 from samsjax.evaluation.bounds import posterior_latents
+from samsjax.evaluation.calibration import coverage_of_true_effects
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.evaluation.gene_responses import GeneResponses, gene_responses
 from samsjax.evaluation.model_effects import check_scale
+from samsjax.evaluation.tempering import check_model, tempering
 from samsjax.inference.checkpoint import save
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.fitted import Fitted, fit
+from samsjax.inference.training import DivergenceError
 from samsjax.likelihoods import models_counts
 from samsjax.models import MODELS, config_class, model_name
 
@@ -61,6 +68,8 @@ DEFAULT_SIMULATION = "screen"
 LATENT_PARTICLES = 16
 TRAINING = "training.npz"
 """Effects in training cells, from which baselines are made."""
+TEMPERED = "true effects, latent space, tempered"
+"""Coverage by intervals that refits widened."""
 MECHANISMS = "mechanisms.csv"
 """Written for models with effects in latent space."""
 DataSettings = TypeVar("DataSettings", bound=DataConfig)
@@ -78,6 +87,11 @@ class FitCommand(Generic[DataSettings, SimulationSettings, ModelSettings]):
     """Replace the results of an earlier run in that folder."""
     seed: int = 0
     """Decides the simulation, the start, the order and all draws; the same seed gives the same result."""
+    report: bool = True
+    """Write report.html; drawing its figures takes some seconds."""
+    refits: int = 0
+    """Fits to screens drawn from the fitted model, which say by how much intervals of effects in latent space must be
+    widened; each takes as long as the fit."""
     fetch: Path | None = None
     """Folder to download the study's file into, when it is not there yet; used as data.path."""
     data: DataSettings
@@ -88,6 +102,7 @@ class FitCommand(Generic[DataSettings, SimulationSettings, ModelSettings]):
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        check_range("refits", self.refits, low=0)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -107,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
     if fitted.rotations:
         print(reporting.rotations_summary(fitted.rotations))
     say_mechanisms(command.out / MECHANISMS)
-    print(f"written to {command.out}; open {command.out / REPORT}")
+    print(f"written to {command.out}" + (f"; open {command.out / REPORT}" if command.report else ""))
 
 
 def command_from(argv: Sequence[str], *, program: str = PROGRAM, description: str | None = None) -> FitCommand:
@@ -138,7 +153,7 @@ def check_command(command: FitCommand) -> None:
 
     Raises:
         InputError: for a study without its file, flags that exclude each other or describe nothing, or settings of
-            the model or the evaluation that do not suit continuous values.
+            the model or the evaluation that do not suit continuous values; for refits of a model without masks.
     """
     found = study_of(command.data)
     if command.fetch is not None:
@@ -152,6 +167,8 @@ def check_command(command: FitCommand) -> None:
     elif command.simulation != SIMULATIONS[DEFAULT_SIMULATION].config():
         raise InputError("--simulation flags and --data.path exclude each other: give one of them")
     check_scale(command.evaluation.effects, command.model.likelihood)
+    if command.refits:
+        check_model(command.model)
 
 
 def _reads_file(command: FitCommand) -> bool:
@@ -271,7 +288,11 @@ def write_run(
     if not everything and config.extent == "full":
         config = replace(config, extent="published")
     scores = evaluate(fitted, data, config, seed=command.seed, truth=truth)
-    metrics = scores.metrics | times(fitted) | {"time/evaluate_s": time.perf_counter() - start}
+    seconds = {"time/evaluate_s": time.perf_counter() - start}
+    if command.refits:
+        scores = _tempered(command, fitted, data, truth, scores)
+        seconds["time/refits_s"] = time.perf_counter() - start - seconds["time/evaluate_s"]
+    metrics = scores.metrics | times(fitted) | seconds
     metrics["memory/peak_gb"] = output.peak_memory_gb()
     output.write_json(folder / output.CONFIG, settings_of(command))
     output.write_json(folder / "environment.json", output.environment())
@@ -285,11 +306,32 @@ def write_run(
         if truth is not None:
             path = folder / "simulation.h5ad"
             reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
-        write_report(folder, title_of(command), settings_of(command), fitted, data, scores, results, metrics)
+        if command.report:
+            write_report(folder, title_of(command), settings_of(command), fitted, data, scores, results, metrics)
     else:
         write_effects(folder, fitted, scores)
     output.write_json(folder / "metrics.json", metrics)
     return scores._replace(metrics=metrics)
+
+
+def _tempered(
+    command: FitCommand, fitted: Fitted, data: PerturbationData, truth: Truth | None, scores: Evaluation
+) -> Evaluation:
+    """With effects in latent space widened as refits ask; as they are, with a warning, if refits cannot tell."""
+    assert scores.effects is not None  # checked by `check_command`
+    try:
+        found = tempering(fitted, data, command.train, seed=command.seed, n_refits=command.refits, progress=True)
+    except (InputError, DivergenceError) as error:
+        warnings.warn(f"intervals of effects in latent space are not widened: {error}", stacklevel=2)
+        return scores
+    effects, of_truth = scores.effects.tempered(found.factor), scores.uncertainty
+    metrics = scores.metrics | {"tempering/factor": found.factor, "tempering/effects": float(found.n_values)}
+    if truth is not None and truth.effect.shape[0] == effects.mean.shape[0]:
+        coverage = coverage_of_true_effects(truth.mask, truth.effect, effects)
+        metrics[f"coverage/{TEMPERED}"] = coverage.at(0.9)
+        if of_truth is not None:
+            of_truth = of_truth._replace(calibrations=of_truth.calibrations | {TEMPERED: coverage})
+    return scores._replace(effects=effects, metrics=metrics, uncertainty=of_truth)
 
 
 def title_of(command: FitCommand) -> str:

@@ -152,7 +152,7 @@ def test_treatments_with_too_few_cells_are_reported_and_do_not_matter(clear):
     assert [tuple(entry[:2]) for entry in scores.unscored] == [("T02", 9)]
     assert "10 test cells" in scores.unscored[0].reason
     assert "T02" not in scores.labels
-    assert any(caveat.startswith("1 treatments have too few") for caveat in scores.caveats)
+    assert any(caveat.startswith("1 treatment with too few") for caveat in scores.caveats)
     # Correlations of the others are what they were, and so are their intervals.
     whole = scored(told, data)
     for field in ("value", "low", "high"):

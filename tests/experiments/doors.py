@@ -12,7 +12,10 @@ import pytest
 from samsjax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-EVALUATION = ("--evaluation.iwelbo-particles", "4", "--evaluation.effects.n-particles", "8")
+EVALUATION = (
+    *("--evaluation.iwelbo-particles", "4", "--evaluation.effects.n-particles", "8"),
+    *("--evaluation.extent", "published", "--no-report"),
+)
 MODEL = ("--model.n-latent", "4", "--model.n-hidden", "8", "--train.n-steps", "20", "--train.batch-size", "128")
 SIMULATION = (
     *("--simulation.n-genes", "30", "--simulation.n-latent", "3", "--simulation.n-perturbations", "6"),
@@ -24,6 +27,12 @@ CONTINUOUS = (
     *("--evaluation.effects.transform", "counts"),
 )
 SMALL = (*SIMULATION, *MODEL, *EVALUATION)
+FULL = (
+    *("--evaluation.extent", "full", "--report", "--evaluation.scoring.n-bootstrap", "10"),
+    *("--evaluation.scoring.n-halves", "2", "--evaluation.scoring.n-cells-generated", "20"),
+    *("--evaluation.scoring.min-cells", "4"),
+)
+"""After `EVALUATION`: everything, with few draws."""
 
 
 class Runs(NamedTuple):

@@ -158,6 +158,10 @@ def _measured_cells(
     )
 
 
+def _is(n: int) -> str:
+    return "are" if n > 1 else "is"
+
+
 def _caveats(measurement: Measurement) -> list[str]:
     """What follows from the cells alone."""
     told = []
@@ -180,7 +184,8 @@ def _caveats(measurement: Measurement) -> list[str]:
             "show whether a predictor can say what it has not seen."
         )
     if measurement.unscored:
-        told.append(f"{len(measurement.unscored)} treatments have too few {split} cells and are not scored.")
+        few = len(measurement.unscored)
+        told.append(f"{few} treatment{'s' if few > 1 else ''} with too few {split} cells {_is(few)} not scored.")
     if measurement.n_controls < FEW_CONTROLS:
         told.append(
             f"Only {measurement.n_controls} control cells measure the effects: all effects share the noise of their "

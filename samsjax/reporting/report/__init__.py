@@ -88,6 +88,6 @@ def report(
         mechanisms_section(fitted, effects, responses),
         interactions_section(interactions),
         doses_section(doses, dose_table, dose_label),
-        uncertainty_section(uncertainty, check),
+        uncertainty_section(uncertainty, check, effects),
     )
     return Page(title, subtitle, tuple(section for section in sections if section.blocks))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from samsjax.evaluation.posterior_effects import PosteriorEffects
 from samsjax.evaluation.predictive_checks import PredictiveCheck
 from samsjax.evaluation.uncertainty import Uncertainty
 from samsjax.reporting.page import Block, Column, Figure, Section, Table, Text
@@ -19,14 +20,28 @@ KINDS_DRAWN = 3
 GENERAL = "Uncertainty and checks"
 
 
-def uncertainty_section(uncertainty: Uncertainty | None, check: PredictiveCheck | None) -> Section:
+def uncertainty_section(
+    uncertainty: Uncertainty | None, check: PredictiveCheck | None, effects: PosteriorEffects | None = None
+) -> Section:
     """Whether intervals hold what they claim, and whether drawn cells look like measured ones."""
     blocks: list[Block] = []
     if uncertainty is not None:
         blocks += _coverage(uncertainty)
+    if effects is not None and effects.widened_by is not None:
+        blocks.append(Text(_widened(effects.widened_by)))
     if check is not None:
         blocks += _predictive(check)
     return Section(GENERAL, blocks)
+
+
+def _widened(factor: float) -> str:
+    return (
+        f"Effects in latent space have {factor:.2f} times the spread that the fit states for active ones: fits to "
+        "screens drawn from the model, whose effects are known, erred by that much more than they said."
+        if factor > 1
+        else "Fits to screens drawn from the model, whose effects are known, erred by no more than they said: effects "
+        "in latent space keep the spread that the fit states."
+    )
 
 
 def _coverage(uncertainty: Uncertainty) -> list[Block]:

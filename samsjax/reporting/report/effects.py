@@ -45,13 +45,14 @@ def effects_section(
     if not n_active:
         return Section("Effects", [*blocks, Notice("No perturbation has an active effect.", "warning")])
     blocks.append(_map(names, latents, effects))
-    if min(effects.mean.shape) > 1:
+    if acting > 1 and effects.mean.shape[1] > 1:
+        shown = effects.active.any(axis=1)
         caption = (
-            "Perturbations in the plane that holds most of their effects; the cross is no effect. Farther out is "
-            "stronger, and the same direction means the same mechanisms. The farthest are named."
+            "Perturbations that act, in the plane with most of their effects; the cross is no effect. Farther out "
+            "is stronger, and the same direction means the same mechanisms. The farthest are named."
         )
-        draw = partial(effects_plane, effects.mean, names)
-        blocks.append(Figure(draw, caption, f"A map of {len(names)} perturbations by their effects."))
+        draw = partial(effects_plane, effects.mean[shown], np.asarray(names)[shown])
+        blocks.append(Figure(draw, caption, f"A map of {acting} perturbations by their effects."))
     return Section("Effects", [*blocks, _active_table(fitted, effects, latents)])
 
 

@@ -199,7 +199,9 @@ def _scatters(
         )
 
     blocks: list[Block] = [
-        figure(np.argsort(-np.linalg.norm(truth, axis=1), kind="stable"), "with the strongest effects")
+        figure(
+            np.argsort(-_strength(truth, measured.standard_error[known]), kind="stable"), "with the strongest effects"
+        )
     ]
     if scores is not None and len(known) > SMALL_MULTIPLES:
         m = headline_metrics(scores, headlines)[0]
@@ -209,6 +211,11 @@ def _scatters(
         order = np.argsort([of_label.get(str(label), np.nan) for label in labels], kind="stable")  # NaN comes last
         blocks.append(figure(order, f"that the model falls short of most, {scores.metrics[m].name} against half split"))
     return blocks
+
+
+def _strength(effect: np.ndarray, standard_error: np.ndarray) -> np.ndarray:
+    """Squared size over genes of measured effects (treatment, gene), beyond what their noise gives."""
+    return (effect.astype(float) ** 2 - np.nan_to_num(standard_error.astype(float)) ** 2).sum(axis=1)
 
 
 def _predictors_table(scores: Scores) -> Table:
