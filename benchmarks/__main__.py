@@ -1,16 +1,17 @@
-"""Choose a benchmark and its settings: `python -m benchmarks {ate,step,recovery,rotation,together} --help`."""
+"""Choose a benchmark and its settings: `python -m benchmarks {ate,coverage,step,recovery,rotation,together} --help`."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import ate, recovery, rotation, step, together
+from benchmarks import ate, coverage, recovery, rotation, step, together
 from benchmarks.report import machine
 from experiments.cli import parse, run
 from samsjax.errors import check_choice
 
 CASES: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "ate": (ate.AteBenchmark, ate.measure),
+    "coverage": (coverage.CoverageBenchmark, coverage.measure),
     "step": (step.StepBenchmark, step.measure),
     "recovery": (recovery.RecoveryBenchmark, recovery.measure),
     "rotation": (rotation.RotationBenchmark, rotation.measure),

@@ -4,7 +4,8 @@
 
 Each perturbation must have had training cells of its own, alone or in combination; combinations and doses need not.
 Writes an AnnData, treatments x genes: X the predicted mean expression, layers ate and ate_se the difference to control
-and its Monte-Carlo error, uns["samsjax"] the scale, library size, particles and reference.
+and its Monte-Carlo error, ate_sd, ate_low and ate_high its posterior standard deviation and 90 % interval given the
+networks, uns["samsjax"] the scale, library size, particles and reference.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from experiments.cli import check_seed, parse, run
 from experiments.stored import load_run
 from samsjax import reporting
 from samsjax.data import parse_treatment
+from samsjax.data.encoding import Treatments
 from samsjax.errors import InputError, listing
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
+from samsjax.evaluation.uncertainty import with_intervals
 from samsjax.inference.fitted import Fitted
 
 
@@ -58,14 +61,11 @@ def main(argv: Sequence[str]) -> None:
     fitted = load_run(command.run)
     labels = np.asarray(command.perturbations, dtype=str)
     requested = requested_treatments(fitted, command.perturbations)
-    predicted = model_effects(
-        jax.random.key(command.seed),
-        fitted,
-        labels,
-        requested.perturbation_index,
-        requested.dosage,
-        command.effects,
-    )
+    key = jax.random.key(command.seed)
+    arms = requested.perturbation_index, requested.dosage
+    predicted = model_effects(key, fitted, labels, *arms, command.effects)
+    treated = Treatments(labels, *arms, assignment=np.zeros(0, dtype=int))
+    predicted = with_intervals(jax.random.fold_in(key, 1), fitted, treated, predicted, command.effects)
     result = reporting.predictions_to_anndata(fitted, predicted, command.effects, requested.n_training_cells)
     with output.output_file(command.out, overwrite=command.overwrite) as path:
         result.write_h5ad(path, compression="gzip")

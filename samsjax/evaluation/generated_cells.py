@@ -157,10 +157,11 @@ def replicates(
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
     x, top = _replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build, effects)
-    order, flat_x, flat_top = np.asarray(places).ravel(), np.asarray(x).reshape(-1, x.shape[-1]), np.asarray(top).ravel()
+    order = np.asarray(places).ravel()
+    real = order >= 0
     drawn_cells = Replicates(np.empty((len(cells), x.shape[-1]), np.float32), np.empty(len(cells), np.int32))
-    drawn_cells.x[order[order >= 0]] = flat_x[order >= 0]
-    drawn_cells.most_expected[order[order >= 0]] = flat_top[order >= 0]
+    drawn_cells.x[order[real]] = np.asarray(x).reshape(len(order), -1)[real]
+    drawn_cells.most_expected[order[real]] = np.asarray(top).ravel()[real]
     return drawn_cells
 
 

@@ -37,6 +37,8 @@ class PosteriorEffects(NamedTuple):
     """Posterior standard deviation of the effect."""
     sparse: bool
     """Whether the model has masks; without them every inclusion probability is 1."""
+    widened_by: float | None = None
+    """How much wider the normal parts are than the fit states; None if that was not asked (see `tempered`)."""
 
     @property
     def mask(self) -> np.ndarray:
@@ -61,10 +63,36 @@ class PosteriorEffects(NamedTuple):
         check_range("level", level, above=0.0, below=1.0)
         return self._quantile((1 - level) / 2), self._quantile((1 + level) / 2)
 
-    def _quantile(self, q: float) -> np.ndarray:
-        p = np.maximum(self.inclusion_probability.astype(np.float64), 1e-12)
+    def given_active(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the effects where their mask is 1, two float64 arrays (perturbation, latent).
+
+        Without meaning where the inclusion probability is 0.
+        """
+        p = self._probability()
         centre = self.mean / p
-        spread = np.sqrt(np.maximum((self.sd.astype(np.float64) ** 2 + self.mean**2) / p - centre**2, 0.0))
+        second = (np.square(self.sd, dtype=np.float64) + np.square(self.mean, dtype=np.float64)) / p
+        return centre, np.sqrt(np.maximum(second - centre**2, 0.0))
+
+    def tempered(self, factor: float) -> "PosteriorEffects":
+        """The same posterior with the normal part of every effect `factor` times as wide.
+
+        Inclusion probabilities and means stay. `tempering.tempering` says by how much a model is too sure.
+
+        Raises:
+            InputError: for a factor below 1.
+        """
+        check_range("factor", factor, low=1.0)
+        _, spread = self.given_active()
+        added = self._probability() * (factor**2 - 1) * spread**2
+        sd = np.sqrt(np.square(self.sd, dtype=np.float64) + added).astype(self.sd.dtype)
+        return self._replace(sd=sd, widened_by=factor * (self.widened_by or 1.0))
+
+    def _probability(self) -> np.ndarray:
+        return np.maximum(self.inclusion_probability.astype(np.float64), 1e-12)
+
+    def _quantile(self, q: float) -> np.ndarray:
+        p = self._probability()
+        centre, spread = self.given_active()
         # Mass of the normal part below zero; the point mass 1 - p sits between it and the rest.
         below = p * ndtr(np.divide(-centre, spread, out=np.where(centre > 0, -np.inf, np.inf), where=spread > 0))
         left, right = q < below, q > below + (1 - p)

@@ -32,8 +32,7 @@ def effects_to_anndata(fitted: Fitted, model: AverageEffects, data: AverageEffec
     90 % interval, where they were computed. Rows of NaN: the model can say nothing of the treatment.
     """
     layers = {"model_se": model.standard_error, "data": data.of(model.labels), "data_se": data.standard_error}
-    posterior = {"model_sd": model.sd, "model_low": model.low, "model_high": model.high}
-    layers |= {name: values for name, values in posterior.items() if values is not None}
+    layers |= _posterior(model, "model")
     effects = _anndata(model.ate, model.labels, fitted.vocabulary.gene_names, layers)
     effects.var["model_control"] = model.control_mean
     effects.var["data_control"] = data.control_mean
@@ -44,9 +43,11 @@ def effects_to_anndata(fitted: Fitted, model: AverageEffects, data: AverageEffec
 def predictions_to_anndata(fitted: Fitted, model: AverageEffects, config: EffectsConfig, n_training_cells: np.ndarray):
     """Treatments x genes: X the predicted mean expression, layers `ate` and `ate_se` against control.
 
+    Layers `ate_sd`, `ate_low` and `ate_high` are the posterior sd and 90 % interval, where they were computed.
+
     `n_training_cells` (treatment,) is the smallest number of training cells among a treatment's perturbations.
     """
-    layers = {"ate": model.ate, "ate_se": model.standard_error}
+    layers = {"ate": model.ate, "ate_se": model.standard_error, **_posterior(model, "ate")}
     predicted = _anndata(model.control_mean + model.ate, model.labels, fitted.vocabulary.gene_names, layers)
     predicted.obs["n_training_cells"] = n_training_cells
     predicted.var["control"] = model.control_mean
@@ -155,6 +156,12 @@ def truth_to_anndata(data: PerturbationData, treated: Treatments, truth: Truth) 
         "effect": truth.effect,
     }
     return cells
+
+
+def _posterior(model: AverageEffects, prefix: str) -> dict[str, np.ndarray]:
+    """Layers of posterior sd and interval, as far as they were computed."""
+    given = {"sd": model.sd, "low": model.low, "high": model.high}
+    return {f"{prefix}_{name}": values for name, values in given.items() if values is not None}
 
 
 def _treatment_of_cells(data: PerturbationData, treated: Treatments) -> np.ndarray:

@@ -4,8 +4,9 @@ import pytest
 
 import samsjax
 from benchmarks import __main__ as door
-from benchmarks import ate, rotation
+from benchmarks import ate, coverage, rotation
 from benchmarks.ate import AteBenchmark
+from benchmarks.coverage import CoverageBenchmark
 from benchmarks.rotation import RotationBenchmark
 from benchmarks.together import TogetherBenchmark, measure
 from samsjax.errors import InputError
@@ -65,3 +66,12 @@ def test_estimators_of_effects_are_compared_and_drawn(monkeypatch, capsys, tmp_p
 def test_estimators_are_repeated():
     with pytest.raises(InputError, match="n_repeats must be >= 2"):
         AteBenchmark(n_repeats=1)
+
+
+def test_coverage_is_counted_on_every_screen(monkeypatch, capsys):
+    monkeypatch.setattr(coverage, "SCREEN", small.SCREEN)
+    monkeypatch.setattr(coverage, "MODEL", small.MODEL)
+    rows = coverage.measure(CoverageBenchmark(seeds=(0, 1), n_steps=12, n_refits=0))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("genes, own", "latent space, own"))
+    assert "| mean |" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from tests.experiments.doors import EVALUATION, from_file_flags, read_json, unti
 
 SCORES = ("pearson", "pearson_top20", "r2", "r2_top20")
 SCORED = {
-    *("config.json", "metrics.json", "effects.csv", "mechanisms.csv", "ate.h5ad", "latents.h5ad"),
+    *("config.json", "metrics.json", "effects.csv", "mechanisms.csv", "ate.h5ad", "latents.h5ad", "effects.h5ad"),
     "environment.json",
 }
 

@@ -32,7 +32,7 @@ from tests.experiments.doors import (
 
 FILES = {
     *("config.json", "metrics.json", "history.csv", "rotations.csv", "effects.csv", "mechanisms.csv", "model"),
-    *("ate.h5ad", "latents.h5ad", "environment.json"),
+    *("ate.h5ad", "latents.h5ad", "effects.h5ad", "training.npz", "environment.json"),
 }
 SCORES = ("pearson", "pearson_top20", "r2", "r2_top20")
 METRICS = {
@@ -209,10 +209,10 @@ def test_latents(runs):
     assert latents.obs.batch.tolist() == screen.obs.batch.tolist()
     assert np.array_equal(latents.obs.library_size, screen.X.toarray().sum(axis=1))
     assert latents.shape == (270, 4) and np.isfinite(latents.X).all()
-    assert np.array_equal(latents.obsm["X_samsjax"], latents.X)
+    assert np.array_equal(latents.obsm["X_samsvae"], latents.X)
     control = (latents.obs.treatment == "control").to_numpy()
-    assert np.array_equal(latents.X[control], latents.obsm["X_samsjax_basal"][control])
-    assert not np.allclose(latents.X[~control], latents.obsm["X_samsjax_basal"][~control])
+    assert np.array_equal(latents.X[control], latents.obsm["X_samsvae_basal"][control])
+    assert not np.allclose(latents.X[~control], latents.obsm["X_samsvae_basal"][~control])
 
 
 def test_simulation_file_holds_the_truth(runs):

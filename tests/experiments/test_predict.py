@@ -24,10 +24,11 @@ def prediction(runs, tmp_path_factory):
 def test_rows_and_columns(runs, prediction):
     assert prediction.obs_names.tolist() == LABELS
     assert prediction.var_names.tolist() == anndata.read_h5ad(runs.screen).var_names.tolist()
-    assert set(prediction.layers) == {"ate", "ate_se"}
+    assert set(prediction.layers) == {"ate", "ate_se", "ate_sd", "ate_low", "ate_high"}
     for values in (prediction.X, *prediction.layers.values()):
         assert values.shape == (6, 30) and np.isfinite(values).all()
-    assert (prediction.layers["ate_se"] >= 0).all()
+    assert (prediction.layers["ate_se"] >= 0).all() and (prediction.layers["ate_sd"] >= 0).all()
+    assert (prediction.layers["ate_low"] <= prediction.layers["ate_high"]).all()
 
 
 def test_expression_is_control_and_effect(prediction):

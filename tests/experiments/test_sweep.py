@@ -17,7 +17,7 @@ from tests.data.study_files import LAYOUTS
 from tests.experiments.doors import EVALUATION, MODEL, SMALL, from_file_flags, read_json, refused, untimed
 
 SCORES = {"config.json", "environment.json", "history.csv", "rotations.csv", "effects.csv", "metrics.json"}
-REST = {"mechanisms.csv", "model", "ate.h5ad", "latents.h5ad"}
+REST = {"mechanisms.csv", "model", "ate.h5ad", "latents.h5ad", "effects.h5ad", "training.npz"}
 GRID = Grid(
     common="--model.n-latent 3 --train.n-steps 5",
     arms={"one": "--model sams_vae --train.n-steps 6", "two": "--model cpa_vae"},
