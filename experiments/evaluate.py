@@ -8,6 +8,7 @@ experiments.fit, without history, model and training.npz; baselines are those of
 make scores look better than they are: a warning counts them by name.
 """
 
+import json
 import time
 import warnings
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from samsjax.data.files import opened
 from samsjax.data.studies import study_of
 from samsjax.errors import InputError
 from samsjax.evaluation.baselines import TrainingEffects, load_training_effects
-from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
+from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.evaluation.model_effects import check_scale
 from samsjax.inference.fitted import Fitted
 from samsjax.likelihoods import models_counts
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
         start = time.perf_counter()
         training = stored_training(command.run, command.evaluation.effects.transform)
         scores = evaluate(fitted, data, command.evaluation, seed=command.seed, training=training)
+        scores = widened_as(command.run, scores)
         metrics = scores.metrics | {"time/evaluate_s": time.perf_counter() - start}
         metrics["memory/peak_gb"] = output.peak_memory_gb()
         found = study_of(command.data)
@@ -117,6 +119,15 @@ def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
         vocabulary=vocabulary.perturbation_names,
         gene_names=vocabulary.gene_names,
     )
+
+
+def widened_as(run_folder: Path, scores: Evaluation) -> Evaluation:
+    """With effects in latent space as wide as refits of the run asked (`experiments.fit --refits`)."""
+    path = run_folder / "metrics.json"
+    factor = json.loads(path.read_text()).get("tempering/factor") if path.is_file() else None
+    if factor is None or scores.effects is None:
+        return scores
+    return scores._replace(effects=scores.effects.tempered(factor))
 
 
 def stored_training(run_folder: Path, transform: str) -> TrainingEffects | None:

@@ -23,7 +23,7 @@ def scores_table(scores: Scores) -> "pd.DataFrame":
     `perfect`, what the true effects would score, where that is known. `model_is` says
     whether the first predictor (the model) is better, worse or undecided against that of the row, on the treatments
     both can predict; `difference`, `difference_low` and `difference_high` say by how much, positive where the model is
-    better.
+    better, on `n_compared` treatments. Means of predictors that cover other treatments do not compare, differences do.
     """
     import pandas as pd  # late: importing samsjax stays light
 
@@ -45,13 +45,14 @@ def scores_table(scores: Scores) -> "pd.DataFrame":
                     "difference": np.nan if verdict is None else verdict.difference,
                     "difference_low": np.nan if verdict is None else verdict.low,
                     "difference_high": np.nan if verdict is None else verdict.high,
+                    "n_compared": 0 if verdict is None else verdict.n_treatments,
                 }
             )
     for m, metric in enumerate(scores.metrics):
         known = int((~np.isnan(scores.ceiling[m])).sum())
         for name, value in ((HALVES, scores.ceiling_mean[m]), (PERFECT, scores.perfect[m])):
             mean = {"predictor": name, "metric": metric.name, "mean": value, "n_treatments": known}
-            rows.append(mean | {"higher_is_better": metric.higher_is_better, "model_is": ""})
+            rows.append(mean | {"higher_is_better": metric.higher_is_better, "model_is": "", "n_compared": 0})
     return pd.DataFrame(rows)
 
 
@@ -87,24 +88,35 @@ def interactions_table(found: Interactions) -> "pd.DataFrame":
 
 
 def scores_summary(scores: Scores) -> str:
-    """Mean scores of all predictors by a few metrics, with the ceiling, and what to beware of."""
+    """Mean scores of all predictors by a few metrics, verdicts by the first, ceilings, and what to beware of."""
     known = {metric.name: m for m, metric in enumerate(scores.metrics)}
     shown = [name for name in SHOWN if name in known]
     width = max(len(name) for name in (*scores.predictors, HALVES)) + 2
     ways = [f"{name} ({'higher' if scores.metrics[known[name]].higher_is_better else 'lower'})" for name in shown]
     columns = [max(len(way), 22) + 2 for way in ways]
     head = "".join(f"{way:>{n}}" for way, n in zip(ways, columns, strict=True))
+    head += f"   the model is, by {shown[0]} (treatments)" if shown else ""
     lines = [
         f"mean over {len(scores.labels)} treatments measured in {scores.split} cells; 90 % intervals (which is better)",
         f"  {'':<{width}}{head}",
     ]
     for p, predictor in enumerate(scores.predictors):
         cells = [_interval(scores.mean[p, m], scores.mean_low[p, m], scores.mean_high[p, m]) for m in _of(known, shown)]
-        lines.append(f"  {predictor:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True)))
+        line = f"  {predictor:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True))
+        lines.append(f"{line}   {_verdict(scores, predictor, shown[0])}".rstrip() if shown else line)
     for name, values in ((HALVES, scores.ceiling_mean), (PERFECT, scores.perfect)):
         cells = ["not known" if np.isnan(values[m]) else f"{values[m]:.3f}" for m in _of(known, shown)]
         lines.append(f"  {name:<{width}}" + "".join(f"{c:>{n}}" for c, n in zip(cells, columns, strict=True)))
     return "\n".join([*lines, *(f"  note: {caveat}" for caveat in scores.caveats)])
+
+
+def _verdict(scores: Scores, predictor: str, metric: str) -> str:
+    """What the model is against a predictor on the treatments both predict, such as "better by 0.103 (24)"."""
+    for verdict in scores.verdicts:
+        if (verdict.predictor, verdict.metric) == (predictor, metric) and not np.isnan(verdict.difference):
+            size = "" if verdict.says == "undecided" else f" by {abs(verdict.difference):.3f}"
+            return f"{verdict.says}{size} ({verdict.n_treatments})"
+    return ""
 
 
 def _of(known: dict[str, int], names: list[str]) -> list[int]:

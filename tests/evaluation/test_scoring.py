@@ -369,3 +369,11 @@ def test_baselines_of_a_stored_run_need_no_training_cells():
     assert any("baselines learned from the model's training cells" in caveat for caveat in beside.caveats)
     with pytest.raises(samsjax.InputError, match="'cp10k'"):
         scored(told, alone, training=training._replace(transform="cp10k"))
+
+
+def test_an_interval_holds_its_score():
+    piled = np.array([1.0] * 19 + [0.2])
+    low, high = interval(np.array(1.0), piled, (np.array(0.0), np.array(1.0)))
+    assert low < 1.0 and high == 1.0
+    low, high = interval(np.array(0.0), 1 - piled, (np.array(0.0), np.array(1.0)))
+    assert low == 0.0 and high > 0.0

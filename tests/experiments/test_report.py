@@ -9,6 +9,8 @@ import pytest
 
 from experiments import evaluate, fit
 from samsjax.evaluation.baselines import BASELINES
+from samsjax.evaluation.evaluate import Evaluation
+from samsjax.evaluation.posterior_effects import PosteriorEffects
 from tests.experiments.doors import EVALUATION, FULL, SMALL, read_json
 
 
@@ -83,3 +85,11 @@ def test_a_run_without_training_effects_is_scored_without_baselines(run, tmp_pat
     with pytest.warns(UserWarning, match="'log2_cp10k', not 'counts'"):
         assert evaluate.stored_training(run, "counts") is None
     assert evaluate.stored_training(run, "log2_cp10k").transform == "log2_cp10k"
+
+
+def test_an_evaluation_states_effects_as_widely_as_the_run(run, tmp_path):
+    effects = PosteriorEffects(np.ones((2, 2)), np.ones((2, 2)), np.full((2, 2), 0.1), sparse=True)
+    scores = Evaluation({}, None, None, None, effects)
+    (tmp_path / "metrics.json").write_text('{"tempering/factor": 2.0}')
+    np.testing.assert_allclose(evaluate.widened_as(tmp_path, scores).effects.sd, 0.2)
+    np.testing.assert_array_equal(evaluate.widened_as(run, scores).effects.sd, effects.sd)

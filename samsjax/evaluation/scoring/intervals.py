@@ -32,11 +32,13 @@ def interval(
         bounds: smallest and largest possible score, of shapes that broadcast to (...).
 
     Returns:
-        Lower and upper ends, (...); NaN where the score, or all of its replicates, are NaN.
+        Lower and upper ends, (...), with the score between them; NaN where it, or all of its replicates, are NaN.
     """
     deviation = np.sqrt(DRAWS_PER_CELL) * (replicates - mean_of_known(replicates, axis=0))
     tail = (1 - COVERAGE) / 2
     low, high = (value - _quantile(deviation, q) for q in (1 - tail, tail))
+    # Where replicates pile up at a bound, their mean lies apart from all of them, and so would the interval.
+    low, high = np.minimum(low, value), np.maximum(high, value)
     return np.clip(low, *bounds), np.clip(high, *bounds)
 
 
