@@ -278,7 +278,7 @@ def write_run(
         truth: of a simulation.
         folder: where files go; must exist.
         everything: False writes the settings, history.csv, rotations.csv, effects.csv and metrics.json only: no model,
-            no report and no .h5ad; and an evaluation of full extent is cut down to the published scores.
+            no report and no .h5ad; and an evaluation of full extent is cut down to scores of effects.
 
     Returns:
         The evaluation, with times and memory among its metrics.
@@ -286,7 +286,7 @@ def write_run(
     start = time.perf_counter()
     config = command.evaluation
     if not everything and config.extent == "full":
-        config = replace(config, extent="published")
+        config = replace(config, extent="scores", scoring=replace(config.scoring, cell_metrics=False))
     scores = evaluate(fitted, data, config, seed=command.seed, truth=truth)
     seconds = {"time/evaluate_s": time.perf_counter() - start}
     if command.refits:

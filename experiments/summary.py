@@ -16,7 +16,9 @@ from samsjax.errors import InputError, check_choice, listing
 from samsjax.reporting import markdown_table
 
 BOUND = "test/predictive_iwelbo"
-SCORES = (BOUND, "ate/test/pearson", "ate/test/r2", "mask/f1")
+BESIDE = ("model", "training_mean", "own_training_mean", "additive", "ridge", "perfect")
+"""Whose mean `pearson_delta` stands in the table: the model's, that of baselines, and what the truth would score."""
+SCORES = (BOUND, *(f"scores/{name}/pearson_delta" for name in BESIDE), "ate/test/pearson", "ate/test/r2", "mask/f1")
 COSTS = ("time/train_s",)
 RUNS = "runs"
 PUBLISHED = "published "

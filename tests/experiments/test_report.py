@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from experiments import evaluate, fit
+from experiments.summary import SCORES
 from samsjax.evaluation.baselines import BASELINES
 from samsjax.evaluation.evaluate import Evaluation
 from samsjax.evaluation.posterior_effects import PosteriorEffects
+from samsjax.inference.checkpoint import load
 from tests.experiments.doors import EVALUATION, FULL, SMALL, read_json
 
 
@@ -93,3 +95,12 @@ def test_an_evaluation_states_effects_as_widely_as_the_run(run, tmp_path):
     (tmp_path / "metrics.json").write_text('{"tempering/factor": 2.0}')
     np.testing.assert_allclose(evaluate.widened_as(tmp_path, scores).effects.sd, 0.2)
     np.testing.assert_array_equal(evaluate.widened_as(run, scores).effects.sd, effects.sd)
+
+
+def test_runs_of_a_sweep_stand_beside_baselines_too(run, tmp_path):
+    command = fit.command_from(["--out", str(tmp_path), *SMALL, *FULL])
+    data, truth = fit.load_data(command)
+    metrics = fit.write_run(command, load(run / "model"), data, truth, tmp_path, everything=False).metrics
+    assert set(SCORES) - {"mask/f1"} <= {*metrics, "ate/test/pearson", "ate/test/r2"}
+    assert "scores/model/edistance" not in metrics and not any(name.startswith("coverage/") for name in metrics)
+    assert not (tmp_path / "report.html").exists()
