@@ -108,7 +108,8 @@ GRID = Grid(
         "--train.learning-rate 3e-4 --train.schedule constant --train.warmup-fraction 0 --train.effect-step-factor 1 "
         "--train.weight-decay 1e-6 --train.clip-norm 100 --train.patience None --train.rotation off "
         "--evaluation.iwelbo-particles 100 --evaluation.effects.n-particles 2500 "
-        "--evaluation.effects.library-size 10000 --evaluation.effects.no-paired --evaluation.effects.noise sampled"
+        "--evaluation.effects.library-size 10000 --evaluation.effects.no-paired --evaluation.effects.noise sampled "
+        "--evaluation.effects.untrained"
     ),
     arms={**_EITHER, **{f"{arm}_unique": f"{flags} --data.combinations-as-unique" for arm, flags in _UNIQUE.items()}},
     vary={"data.train-combinations": ("0", "0.25", "0.5", "0.75", "1"), "data.split-seed": ("0", "1", "2", "3", "4")},

@@ -39,7 +39,8 @@ GRID = Grid(
         "--train.learning-rate 3e-4 --train.schedule constant --train.warmup-fraction 0 --train.effect-step-factor 1 "
         "--train.weight-decay 1e-6 --train.clip-norm None --train.patience None --train.rotation off "
         "--evaluation.iwelbo-particles 100 --evaluation.effects.n-particles 2500 "
-        "--evaluation.effects.library-size 10000 --evaluation.effects.no-paired --evaluation.effects.noise sampled"
+        "--evaluation.effects.library-size 10000 --evaluation.effects.no-paired --evaluation.effects.noise sampled "
+        "--evaluation.effects.untrained"
     ),
     arms={
         f"{arm}{suffix}": f"{flags} {encoder} {_EMBEDDING if 'correlated' in arm else ''}".strip()

@@ -1,5 +1,6 @@
 """Fixtures every test folder shares. Session-wide so that models are compiled once per worker."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -63,3 +64,19 @@ def parity(parity_dir):
             return {key: archive[key] for key in archive.files}
 
     return load
+
+
+MOST_MEMORY_MAPS = 20_000
+"""Of one process: every compiled program holds some, and Linux allows 65,530; beyond that XLA crashes."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs_in_memory():
+    """Let go of compiled programs between modules before a worker has too many; they come back from the cache."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.is_file() and maps.read_bytes().count(b"\n") > MOST_MEMORY_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()

@@ -55,6 +55,9 @@ class EffectsConfig:
     noise: Literal["marginal", "sampled", "mean"] = "marginal"
     """Of counts, as measured cells have it: marginal = expectation over it, exact; sampled = draw counts, then
     transform; mean = none, transform expected counts (biased, as measured cells are noisy)."""
+    untrained: bool = False
+    """Let evaluations predict treatments with perturbations that had no training cells by draws from the prior of their
+    effects, as the papers' code does. By default nothing is said of them."""
     covariates: dict[str, str] = field(default_factory=dict, hash=False)
     """Levels of predicted cells, such as batch A; other covariates are averaged over the training cells' levels."""
 

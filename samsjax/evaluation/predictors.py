@@ -40,8 +40,8 @@ class Predictor(Protocol):
 class ModelPredictor(NamedTuple):
     """A fitted model as a `Predictor`.
 
-    It says nothing of perturbations without training cells, whose effects are those of the prior, nor of combinations
-    if it knows only one perturbation per cell.
+    It says nothing of perturbations without training cells, whose effects are those of the prior (unless
+    `config.untrained`), nor of combinations if it knows only one perturbation per cell.
     """
 
     key: jax.Array
@@ -86,7 +86,7 @@ class ModelPredictor(NamedTuple):
     def _known(self, treated: Treatments) -> np.ndarray:
         """Bool (treatment,): which ones the model can predict."""
         used = treated.dosage != 0
-        learned = (self.fitted.n_training_cells[treated.perturbation_index] > 0) | ~used
+        learned = (self.fitted.n_training_cells[treated.perturbation_index] > 0) | ~used | self.config.untrained
         return learned.all(axis=1) & (self.fitted.config.composes | (used.sum(axis=1) <= 1))
 
 

@@ -338,6 +338,9 @@ def test_a_fitted_model_is_scored_beside_the_baselines_and_knows_what_it_does_no
     assert_array_equal(np.isnan(scores.value[0]).all(axis=0), unknown)
     assert np.isfinite(scores.value[0][:, ~unknown]).all()
     assert_array_equal(scores.seen == "new perturbation", unknown)
+    # As the papers' code does, it speaks of them all the same if asked to.
+    asked = predictor._replace(config=EffectsConfig(n_particles=20, untrained=True)).effects(treated)
+    assert np.isfinite(asked.ate).all() and np.isnan(predictor.effects(treated).ate).any()
     # A baseline in another scale is refused.
     other = fit_baselines(training_effects(data, treated, "cp10k"), ["ridge"])
     with pytest.raises(samsjax.InputError, match="'cp10k', scores are in 'log2_cp10k'"):

@@ -1,5 +1,6 @@
 """Screens drawn from a model have its design, means and effects; factors are those that errors ask for."""
 
+import sys
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,6 @@ from scipy.special import ndtri
 
 import samsjax
 from samsjax.errors import InputError
-from samsjax.evaluation import tempering as module
 from samsjax.evaluation.calibration import coverage_of_true_effects
 from samsjax.evaluation.generated_cells import draw_effects, replicate_cells, replicates
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
@@ -244,7 +244,7 @@ def test_the_factor_of_refits_that_know_the_model(fitted, data, monkeypatch, und
         seeds.append(seed)
         return with_effects(fitted, SD / understated)
 
-    monkeypatch.setattr(module, "fit", known)
+    monkeypatch.setattr(sys.modules[tempering.__module__], "fit", known)
     result = tempering(fitted, data, small.TRAIN, seed=3, n_refits=30)
     assert result.n_values == 30 * MASK.sum() > 300 and result.n_refits == 30 == len(set(seeds))
     assert result.f1 == (1.0,) * 30

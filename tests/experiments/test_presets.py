@@ -79,6 +79,7 @@ PAPER = {
     "evaluation.effects.library_size": 10000.0,
     "evaluation.effects.paired": False,
     "evaluation.effects.noise": "sampled",
+    "evaluation.effects.untrained": True,
 }
 NORMAN_PAPER = {"model.n_latent": 200, "train.n_steps": 30_000, "train.clip_norm": 100.0, "study": "norman", "seed": 0}
 PERTURBED = {"model.embedding_prior_scale": 1.0}
