@@ -52,7 +52,7 @@ def _row(
 ) -> dict[str, Any]:
     train = TrainConfig(n_steps=n_steps, n_particles=n_particles)
     fitted = fit(data, config, train, seed=seed, progress=False)
-    draws = EvaluationConfig(effects=EffectsConfig(n_particles=200), extent="published")
+    draws = EvaluationConfig(effects=EffectsConfig(n_particles=200, noise="sampled"), extent="published")
     scores = evaluate(fitted, data, draws, seed=seed, truth=truth)
     assert fitted.fit is not None
     assert scores.effects is not None
