@@ -21,6 +21,8 @@ HEADLINES = ("pearson_delta", "mse_delta", "discrimination_score_l2")
 DRAWN = (*HEADLINES, "pearson_delta_centroid", "jaccard_top20", "edistance")
 """Metrics in the figure, as far as they were computed; without these, the first six."""
 SMALL_MULTIPLES = 12
+ROUNDING = 1e-12
+"""Differences below are those of sums taken in another order."""
 INTERVAL = "90\u00a0% interval"
 
 
@@ -231,7 +233,8 @@ def _metrics_table(scores: Scores) -> Table:
 
 
 def _difference(verdict: Verdict) -> str:
-    values = (verdict.difference, verdict.low, verdict.high)
+    found = (verdict.difference, verdict.low, verdict.high)
+    values = [0.0 if abs(value) < ROUNDING else value for value in found]
     mean, low, high = (number(value, fitting_decimals(values[1:]), signed=True) for value in values)
     return f"`{verdict.metric}` ({mean}, {low} to {high})"
 
