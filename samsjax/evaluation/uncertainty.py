@@ -59,7 +59,7 @@ class _Spread(NamedTuple):
 
 def with_intervals(
     key: jax.Array, fitted: Fitted, treated: Treatments, predicted: AverageEffects, config: EffectsConfig
-):
+) -> AverageEffects:
     """`predicted` with posterior sd and 90 % intervals given the networks; NaN where nothing is predicted."""
     known = ~np.isnan(predicted.ate).any(axis=1)
     arms = treated.perturbation_index[known], treated.dosage[known]
