@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.errors import check_range
-from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, plan_batches, to_device
+from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, in_order, plan_batches, to_device
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared, iwelbo, local_log_weight, log_weights, traces
 from samsjax.models.base import Build, DataStatistics
@@ -94,8 +94,7 @@ def _over_cells(
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
     model = (fitted.params, fitted.statistics)
     result = _run_chunks(key, *model, device_data, places, fitted.build, n_particles, of_batch)
-    order = np.asarray(places).ravel()
-    return jax.tree.map(lambda values: _in_order(values, order, len(cells)), jax.device_get(result))
+    return jax.tree.map(lambda values: in_order(values, places, len(cells)), jax.device_get(result))
 
 
 @partial(jax.jit, static_argnums=(5, 6, 7))
@@ -119,10 +118,3 @@ def _run_chunks(
         return of_batch(jax.random.split(step[0], n_particles), model_guide, params, shared, batch)
 
     return jax.lax.map(chunk, (jax.random.split(local_key, places.shape[0]), places))
-
-
-def _in_order(values: np.ndarray, order: np.ndarray, n_cells: int) -> np.ndarray:
-    flat = values.reshape(-1, *values.shape[2:])
-    out = np.empty((n_cells, *flat.shape[1:]), dtype=flat.dtype)
-    out[order[order >= 0]] = flat[order >= 0]
-    return out

@@ -58,6 +58,24 @@ def drawn(
     return totals, jax.random.choice(place, technical.covariates, (n_cells,), p=technical.shares)
 
 
+def one_cell(
+    key: jax.Array,
+    everything: Batch,
+    technical: Technical,
+    perturbation_index: Int[Array, " slot"],
+    dosage: Float[Array, " slot"],
+) -> Batch:
+    """A cell to be predicted: `everything` (`batching.empty_batch`) with one draw of technical kind and a treatment."""
+    total, covariates = drawn(key, technical, 1)
+    return everything._replace(
+        x=None,
+        library_size=total,
+        perturbation_index=perturbation_index[None],
+        dosage=dosage[None],
+        covariates=covariates,
+    )
+
+
 def forward_trace(
     model_guide: ModelGuide, key: jax.Array, params: Params, given: dict[str, Array], batch: Batch
 ) -> dict[str, Any]:
@@ -154,16 +172,11 @@ def expressed(
     ) -> tuple[Array | CountLaw, Array]:
         arm_key = cell_key if readout.paired else jax.random.fold_in(cell_key, number)
         library_key, model_key = jax.random.split(arm_key)
-        total, covariates = drawn(library_key, technical, 1)
-        batch = everything._replace(
-            x=None,
-            library_size=total,
-            perturbation_index=index[None],
-            dosage=dosage[None],
-            covariates=covariates,
-        )
+        batch = one_cell(library_key, everything, technical, index, dosage)
         site = forward_trace(model_guide, model_key, params, draws, batch)["x"]
-        return jax.tree.map(lambda values: values[0], (_before_scale(site, batch.library_size, readout), total))
+        return jax.tree.map(
+            lambda values: values[0], (_before_scale(site, batch.library_size, readout), batch.library_size)
+        )
 
     over_arms = jax.vmap(one_arm, in_axes=(None, None, 0, 0, 0))
     over_particles = jax.vmap(over_arms, in_axes=(0, None if one_shared else 0, None, None, None))

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int
 
 from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
-from samsjax.evaluation.forward import Technical, drawn, forward_trace, technical_of
+from samsjax.evaluation.forward import Technical, forward_trace, one_cell, technical_of
 from samsjax.evaluation.model_effects import EffectsConfig
-from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, plan_batches, to_device
+from samsjax.inference.batching import DeviceData, arrange, empty_batch, gather, in_order, plan_batches, to_device
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import draw_shared
 from samsjax.models.base import Build, DataStatistics, check_composition
@@ -83,17 +83,10 @@ def _cells(
     def one(cell_key: jax.Array) -> tuple[Float[Array, " gene"], Float[Array, ""]]:
         shared_key, technical_key, model_key = jax.random.split(cell_key, 3)
         shared = draw_shared(shared_key, model_guide, params, 1, everything)
-        total, covariates = drawn(technical_key, technical, 1)
-        batch = everything._replace(
-            x=None,
-            library_size=total,
-            perturbation_index=perturbation_index[None],
-            dosage=dosage[None],
-            covariates=covariates,
-        )
+        batch = one_cell(technical_key, everything, technical, perturbation_index, dosage)
         shared = {name: value[0] for name, value in shared.items()}
         trace = forward_trace(model_guide, model_key, params, shared, batch)
-        return trace["x"]["value"][0].astype(jnp.float32), total[0]
+        return trace["x"]["value"][0].astype(jnp.float32), batch.library_size[0]
 
     # Some cells at once keep memory at their effects. A last chunk of another size would be compiled anew.
     n_chunks = -(-n_cells // CELLS_AT_ONCE)
@@ -157,12 +150,7 @@ def replicates(
     places = arrange(jnp.arange(len(cells)), plan)
     device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
     x, top = _replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build, effects)
-    order = np.asarray(places).ravel()
-    real = order >= 0
-    drawn_cells = Replicates(np.empty((len(cells), x.shape[-1]), np.float32), np.empty(len(cells), np.int32))
-    drawn_cells.x[order[real]] = np.asarray(x).reshape(len(order), -1)[real]
-    drawn_cells.most_expected[order[real]] = np.asarray(top).ravel()[real]
-    return drawn_cells
+    return Replicates(*(in_order(np.asarray(values), places, len(cells)) for values in (x, top)))
 
 
 @partial(jax.jit, static_argnums=(5,))

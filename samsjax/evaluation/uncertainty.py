@@ -99,20 +99,25 @@ def uncertainty(
         truth: of a simulation.
     """
     own = with_intervals(key, fitted, treated, predicted, config)
-    wide, learned = own, None
+    if not _has_both(data, treated, "train"):
+        return Uncertainty(own, None, {})
+    spread = _spread(training_effects(data, treated, predicted.transform), treated)
+    learned = _learned(own, data, treated, spread)
+    kinds = {"own intervals": own}
+    if learned is not None:
+        kinds["recalibrated"] = recalibrated(own, learned)
+    genes = spread.seen >= SEEN_IN
     calibrations: dict[str, Calibration] = {}
-    spread = None
-    if _has_both(data, treated, "train"):
-        training = training_effects(data, treated, predicted.transform)
-        spread = _spread(training, treated)
-        learned = _learned(own, data, treated, spread)
-        wide = own if learned is None else recalibrated(own, learned)
-        calibrations |= _on_test_cells(own, wide, data, treated, spread, was_recalibrated=learned is not None)
-    if truth is not None and spread is not None:
-        calibrations |= _on_truth(own, wide, data, treated, truth, spread, was_recalibrated=learned is not None)
-        if effects is not None and truth.effect.shape[0] == effects.mean.shape[0]:
-            calibrations["true effects, latent space"] = coverage_of_true_effects(truth.mask, truth.effect, effects)
-    return Uncertainty(wide, learned, calibrations)
+    measured = _measured(data, treated, spread, "test", own.transform)
+    if measured is not None:
+        calibrations |= _coverages("test cells", "effects measured in test cells", kinds, measured, genes)
+    if truth is not None and (truth.theta is not None or own.transform == "counts"):
+        true = true_effects(data, treated, truth, own.transform)
+        of_truth = _Measured(true.ate, true.standard_error)
+        calibrations |= _coverages("true effects", "true effects on genes", kinds, of_truth, genes)
+    if truth is not None and effects is not None and truth.effect.shape[0] == effects.mean.shape[0]:
+        calibrations["true effects, latent space"] = coverage_of_true_effects(truth.mask, truth.effect, effects)
+    return Uncertainty(kinds.get("recalibrated", own), learned, calibrations)
 
 
 def _spread(training: TrainingEffects, treated: Treatments) -> _Spread:
@@ -169,46 +174,14 @@ def _learned(own: AverageEffects, data: PerturbationData, treated: Treatments, s
     return network_error(own, measured.effect, measured.error, np.sqrt(spread.control), spread.seen)
 
 
-def _on_test_cells(
-    own: AverageEffects,
-    wide: AverageEffects,
-    data: PerturbationData,
-    treated: Treatments,
-    spread: _Spread,
-    *,
-    was_recalibrated: bool,
+def _coverages(
+    of: str, what: str, kinds: dict[str, AverageEffects], measured: _Measured, genes: np.ndarray
 ) -> dict[str, Calibration]:
-    measured = _measured(data, treated, spread, "test", own.transform)
-    if measured is None:
-        return {}
-    genes = spread.seen >= SEEN_IN
-    found = {}
-    for name, effects in (("own intervals", own), ("recalibrated", wide))[: 1 + was_recalibrated]:
-        values = (effects.ate, effects.sd, measured.effect, measured.error)
-        found[f"test cells, {name}"] = coverage_of_measured(
-            f"effects measured in test cells, {name}", *(np.asarray(v)[:, genes] for v in values)
+    """Coverage of `measured` on `genes` by each kind of intervals, under the name "`of`, kind"."""
+    return {
+        f"{of}, {kind}": coverage_of_measured(
+            f"{what}, {kind}",
+            *(np.asarray(v)[:, genes] for v in (effects.ate, effects.sd, measured.effect, measured.error)),
         )
-    return found
-
-
-def _on_truth(
-    own: AverageEffects,
-    wide: AverageEffects,
-    data: PerturbationData,
-    treated: Treatments,
-    truth: Truth,
-    spread: _Spread,
-    *,
-    was_recalibrated: bool,
-) -> dict[str, Calibration]:
-    if truth.theta is None and own.transform != "counts":
-        return {}
-    true = true_effects(data, treated, truth, own.transform)
-    genes = spread.seen >= SEEN_IN
-    found = {}
-    for name, effects in (("own intervals", own), ("recalibrated", wide))[: 1 + was_recalibrated]:
-        values = (effects.ate, effects.sd, true.ate, true.standard_error)
-        found[f"true effects, {name}"] = coverage_of_measured(
-            f"true effects on genes, {name}", *(np.asarray(v)[:, genes] for v in values)
-        )
-    return found
+        for kind, effects in kinds.items()
+    }

@@ -81,6 +81,14 @@ def arrange(cells: Int[Array, " cell"], plan: BatchPlan) -> Int[Array, "batch pl
     return padded.reshape(plan.batch_size, plan.n_batches).T
 
 
+def in_order(values: np.ndarray, places: Int[Array, "batch place"], n_cells: int) -> np.ndarray:
+    """Values (batch, place, ...) of cells laid out by `arrange`, as rows (cell, ...) in their own order."""
+    order, flat = np.asarray(places).ravel(), values.reshape(-1, *values.shape[2:])
+    out = np.empty((n_cells, *flat.shape[1:]), dtype=flat.dtype)
+    out[order[order >= 0]] = flat[order >= 0]
+    return out
+
+
 def gather(data: DeviceData, cells: Int[Array, " cell"], row_weight: Float[Array, " perturbation"]) -> Batch:
     """The batch of these cell numbers with every perturbation instantiated.
 
