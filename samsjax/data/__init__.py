@@ -9,7 +9,9 @@ Read in this order:
 - `splits`: which cells train, validate and test, by four rules; halves of the training cells.
 - `studies`: published screens: what their public files mean, how they are split, where they are.
 - `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line. The simulations of
-  the papers are in `sams_simulation` and `svae_plus_simulation`; `simulations` is the table that names all three.
+  the papers are in `sams_simulation` and `svae_plus_simulation`; in `artifact_simulation` some cells of the screen fail
+  quality, and what they would have been is known. `simulations` is the table that names all of them.
+- `quality`: which cells look technically failed, by rules that generated cells can be judged by too.
 - `anndata`: `from_anndata` and `read_h5ad`, the one border to AnnData. What can be said about a file is in `config`;
   opening files is in `files`, choosing genes and library sizes in `expression`, checks of values in `counts`.
 
@@ -21,6 +23,7 @@ Importing this package imports neither anndata nor pandas; the functions that ne
 """
 
 from samsjax.data.anndata import DataConfig, from_anndata, read_h5ad
+from samsjax.data.artifact_simulation import ArtifactSimulationConfig, simulate_artifacts
 from samsjax.data.dataset import SPLITS, UNUSED, PerturbationData
 from samsjax.data.encoding import (
     Encoding,
@@ -31,29 +34,40 @@ from samsjax.data.encoding import (
     parse_treatment,
     treatments,
 )
+from samsjax.data.quality.confounding import Confounding, confounding
+from samsjax.data.quality.rule import Criterion, QualityRule, learn_rule
+from samsjax.data.quality.statistics import cell_statistics
 from samsjax.data.simulate import SimulationConfig, Truth, simulate
 from samsjax.data.splits import column_split, halves, held_out_combination_cells, held_out_combinations, random_split
 
 __all__ = [
     "SPLITS",
     "UNUSED",
+    "ArtifactSimulationConfig",
+    "Confounding",
+    "Criterion",
     "DataConfig",
     "Encoding",
     "PerturbationData",
+    "QualityRule",
     "SimulationConfig",
     "Treatments",
     "Truth",
+    "cell_statistics",
     "column_split",
+    "confounding",
     "encode_labels",
     "encode_matrix",
     "from_anndata",
     "halves",
     "held_out_combination_cells",
     "held_out_combinations",
+    "learn_rule",
     "match_vocabulary",
     "parse_treatment",
     "random_split",
     "read_h5ad",
     "simulate",
+    "simulate_artifacts",
     "treatments",
 ]

@@ -25,6 +25,9 @@ from samsjax.data.encoding import (
 )
 from samsjax.data.expression import exposure, expression, obs_column, unique_names
 from samsjax.data.files import opened
+from samsjax.data.quality.confounding import warn_confounded
+from samsjax.data.quality.labels import quality_labels
+from samsjax.data.quality.rule import QualityRule
 from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
 from samsjax.errors import InputError, check_choice, listing, nearest, unknown_name
 
@@ -41,6 +44,7 @@ def read_h5ad(
     exposure_scale: float | None = None,
     vocabulary: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
+    quality_rule: QualityRule | None = None,
 ) -> PerturbationData:
     """Read the file `config.path`; arguments, result and checks are those of `from_anndata`.
 
@@ -56,6 +60,7 @@ def read_h5ad(
             exposure_scale=exposure_scale,
             vocabulary=vocabulary,
             gene_names=gene_names,
+            quality_rule=quality_rule,
         )
 
 
@@ -67,6 +72,7 @@ def from_anndata(
     exposure_scale: float | None = None,
     vocabulary: Sequence[str] | None = None,
     gene_names: Sequence[str] | None = None,
+    quality_rule: QualityRule | None = None,
     encoding: Encoding | None = None,
     combination_labels: np.ndarray | None = None,
     **options: Any,
@@ -89,6 +95,7 @@ def from_anndata(
         vocabulary: perturbation names of a stored model; indices refer to it. Then cells need not contain controls,
             perturbed or training cells.
         gene_names: genes of a stored model; genes are matched by name and put into this order, others left out.
+        quality_rule: of a stored model; cells are labelled by it instead of by thresholds learnt from them.
         encoding: the perturbations of the cells, where the caller has read them; then no label or dose is read.
         combination_labels: str (cell,), what the split "combinations" goes by instead of labels such as `A+B`.
         **options: fields of `DataConfig` that replace those of `config`.
@@ -113,7 +120,8 @@ def from_anndata(
     covariates = {key: _covariate(adata, key) for key in config.covariate_keys}
     x, genes = expression(adata, config, cells, gene_names, counts=counts)
     library, source, scale = exposure(adata, config, cells, x, split, exposure_scale, counts=counts)
-    return PerturbationData(
+    labels = quality_labels(adata, config, x, genes, split, quality_rule, counts=counts)
+    data = PerturbationData(
         x=compact(x, counts=counts),
         perturbation_index=encoding.perturbation_index,
         dosage=encoding.dosage,
@@ -127,7 +135,13 @@ def from_anndata(
         covariates=covariates,
         library_size_source=source,
         exposure_scale=scale,
+        failed=labels.failed,
+        criteria=labels.criteria,
+        quality_rule=labels.rule,
     )
+    if data.failed is not None and quality_rule is None:
+        warn_confounded(data)
+    return data
 
 
 def _given(key: str | None) -> tuple[str, ...]:

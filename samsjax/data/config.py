@@ -1,10 +1,11 @@
 """How to read a screen: every field becomes a command-line flag, with the line under it as its help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from samsjax.data.labels import check_grammar
+from samsjax.data.quality.settings import QualityCriterion, QualitySplit, check_quality
 from samsjax.errors import InputError, check_choice, check_range
 
 SplitRule = Literal["random", "column", "combinations", "combination_cells", "test"]
@@ -55,9 +56,21 @@ class DataConfig:
     """Share of the combinations (or of their training cells) that train, 0 to 1; for the two last splits."""
     test_combinations: float = 0.25
     """Share of the combinations that are tested, 0 to 1; only with the split "combinations"."""
+    quality_criteria: tuple[QualityCriterion, ...] = ()
+    """Label cells that look technically failed: few counts or genes, a large share of a gene set; auto = whatever the
+    file allows, but doublets only when named. No cell is removed."""
+    quality_mads: float = 3.0
+    """A cell fails beyond the median by so many median absolute deviations."""
+    quality_split: QualitySplit = "train"
+    """Cells that the medians are taken of."""
+    quality_columns: dict[str, str] = field(default_factory=dict, hash=False)
+    """Columns of obs to use for criteria instead of the file's genes, such as n_counts n_umis percent_mito p_mito; for
+    panels. Generated cells cannot be judged by these."""
+    quality_key: tuple[str, ...] = ()
+    """Columns of obs with ready quality labels instead: True or 1 = failed, or texts such as pass and fail."""
 
     def __post_init__(self) -> None:
-        for name in ("control", "covariate_keys"):
+        for name in ("control", "covariate_keys", "quality_criteria", "quality_key"):
             if isinstance(getattr(self, name), str):  # one name instead of a tuple of names is a natural thing to write
                 object.__setattr__(self, name, (getattr(self, name),))
         check_grammar(self.separator, self.control)
@@ -74,3 +87,4 @@ class DataConfig:
             raise InputError(f"obsm_names_key {self.obsm_names_key!r} names columns of obsm_key, which is not given")
         if self.obsm_key is not None and self.dosage_key is not None:
             raise InputError(f"obsm_key {self.obsm_key!r} holds the doses: leave out dosage_key {self.dosage_key!r}")
+        check_quality(self)

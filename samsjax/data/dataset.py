@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
+from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError, listing
 
 SPLITS = ("train", "val", "test")
@@ -47,6 +48,12 @@ class PerturbationData:
     """"row_sum", "ones" (continuous values), or the key of the totals the exposures were scaled from."""
     exposure_scale: float = 1.0
     """The constant the totals of `library_size_source` were multiplied by (1 for row sums)."""
+    failed: np.ndarray | None = None
+    """bool (cell, criterion): which quality criteria each cell fails; None for cells without quality labels."""
+    criteria: tuple[str, ...] = ()
+    """Names of the quality criteria."""
+    quality_rule: QualityRule | None = None
+    """What gave the labels; None for labels that came with the data, or none."""
 
     def __post_init__(self) -> None:
         n_cells, n_genes = self.x.shape
@@ -70,6 +77,7 @@ class PerturbationData:
             raise InputError("dosages must be finite and not negative")
         if not np.isfinite(self.library_size).all() or (self.library_size <= 0).any():
             raise InputError("library sizes must be finite and positive")
+        self._check_quality()
         unknown = sorted(set(np.unique(self.split)) - {*SPLITS, UNUSED})
         if unknown:
             raise InputError(f"unknown split labels {listing(unknown)}; legal: {listing([*SPLITS, UNUSED])}")
@@ -94,6 +102,11 @@ class PerturbationData:
         """Bool (cell,): no perturbation at any dose."""
         return ~(self.dosage != 0).any(axis=1)
 
+    @property
+    def is_failed(self) -> np.ndarray:
+        """Bool (cell,): fails at least one quality criterion; all False for cells without quality labels."""
+        return np.zeros(self.n_cells, bool) if self.failed is None else np.asarray(self.failed.any(axis=1))
+
     def cells(self, split: str) -> np.ndarray:
         """Row numbers of the cells of one split, ascending."""
         return np.flatnonzero(self.split == split)
@@ -110,11 +123,33 @@ class PerturbationData:
             cell_names=self.cell_names[rows],
             split=self.split[rows],
             covariates={key: values[rows] for key, values in self.covariates.items()},
+            failed=None if self.failed is None else self.failed[rows],
         )
 
     def with_split(self, split: np.ndarray) -> "PerturbationData":
         """The same cells under other split labels."""
         return replace(self, split=split)
+
+    def of_good_quality(self) -> "PerturbationData":
+        """The same cells, with those that fail a quality criterion in no split."""
+        return self.with_split(np.where(self.is_failed, UNUSED, self.split))
+
+    def _check_quality(self) -> None:
+        if self.failed is None:
+            if self.criteria or self.quality_rule is not None:
+                raise InputError(
+                    f"quality criteria {listing(self.criteria)} are named, but no cell is labelled by them"
+                )
+            return
+        if self.failed.dtype != bool or self.failed.shape != (self.n_cells, len(self.criteria)) or not self.criteria:
+            raise InputError(
+                f"failed is {self.failed.dtype} {self.failed.shape}, expected bool (cell, criterion) "
+                f"({self.n_cells}, {len(self.criteria)}) with at least one criterion"
+            )
+        check_unique("quality criteria", np.asarray(self.criteria))
+        judged = self.criteria if self.quality_rule is None else self.quality_rule.names
+        if judged != self.criteria:
+            raise InputError(f"quality criteria {listing(self.criteria)}, but the rule judges by {listing(judged)}")
 
 
 def check_unique(kind: str, names: np.ndarray) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from samsjax.data.dataset import PerturbationData, check_unique
-from samsjax.data.labels import check_dose, check_grammar, parse_treatment, perturbations_of, read_dose, write_label
+from samsjax.data.dataset import check_unique
+from samsjax.data.labels import check_dose, check_grammar, parse_treatment, perturbations_of, read_dose
+from samsjax.data.treatments import Treatments, canonical_slots, treatments
 from samsjax.errors import InputError, listing, nearest
 
 __all__ = [
@@ -127,7 +128,7 @@ def match_vocabulary(encoding: Encoding, vocabulary: Sequence[str] | np.ndarray)
             "if they are controls"
         )
     table = np.array([position.get(name, 0) for name in encoding.perturbation_names.tolist()] or [0], dtype=np.int32)
-    index, dosage = _canonical_slots(table[encoding.perturbation_index], encoding.dosage)
+    index, dosage = canonical_slots(table[encoding.perturbation_index], encoding.dosage)
     return Encoding(index, dosage, names)
 
 
@@ -163,45 +164,9 @@ def unique_combinations(encoding: Encoding, separator: str = "+") -> Encoding:
     return Encoding(index[:, None], encoding.dosage.max(axis=1, keepdims=True), names)
 
 
-@dataclass(frozen=True, eq=False)
-class Treatments:
-    """The distinct non-control conditions of a data set, ascending by label."""
-
-    labels: np.ndarray
-    """str (treatment,): canonical, such as `A@0.5+B`."""
-    perturbation_index: np.ndarray
-    """int32 (treatment, slot)."""
-    dosage: np.ndarray
-    """float32 (treatment, slot); 0 = empty slot."""
-    assignment: np.ndarray
-    """int (cell,): row of each cell's condition, -1 for controls."""
-
-
-def treatments(data: PerturbationData) -> Treatments:
-    """List the conditions the cells of `data` received; each differs in a perturbation or a dose.
-
-    Raises:
-        InputError: if two conditions get the same label because a name contains the separator or `@`.
-    """
-    index, dosage = _canonical_slots(data.perturbation_index, data.dosage)
-    # float64 holds every index and every float32 dosage exactly, so that one row is one comparable condition.
-    rows, code = np.unique(np.hstack([index, dosage]).astype(np.float64), axis=0, return_inverse=True)
-    index, dosage = rows[:, : index.shape[1]].astype(np.int32), rows[:, index.shape[1] :].astype(np.float32)
-    texts = [
-        write_label({str(data.perturbation_names[i]): float(d) for i, d in zip(*row, strict=True) if d}, data.separator)
-        for row in zip(index, dosage, strict=True)
-    ]
-    order = np.array([row for row in np.argsort(texts, kind="stable") if texts[row]], dtype=int)
-    labels = np.array([texts[row] for row in order], dtype=str)
-    check_unique("treatment labels (rename perturbations whose names contain the separator or '@')", labels)
-    place = np.full(len(rows), -1)
-    place[order] = np.arange(len(order))
-    return Treatments(labels, index[order], dosage[order], place[code.reshape(-1)])
-
-
 def _distinct_combinations(encoding: Encoding, separator: str) -> tuple[list[str], np.ndarray]:
     """Labels of the distinct sets of perturbations, without doses, "" for controls; and the one of each cell."""
-    index, dosage = _canonical_slots(encoding.perturbation_index, encoding.dosage)
+    index, dosage = canonical_slots(encoding.perturbation_index, encoding.dosage)
     rows, code = np.unique(np.where(dosage != 0, index, -1), axis=0, return_inverse=True)
     names = encoding.perturbation_names
     return [separator.join(sorted(names[row[row >= 0]].tolist())) for row in rows], code.reshape(-1)
@@ -224,13 +189,6 @@ def _as_float32(values: np.ndarray) -> np.ndarray:
     """Out of range becomes inf or 0 without a warning: callers check for both."""
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(values).astype(np.float32)
-
-
-def _canonical_slots(index: np.ndarray, dosage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slots of each row ascending by index, empty ones last with index 0."""
-    order = np.argsort(np.where(dosage != 0, index, np.iinfo(np.int32).max), axis=1, kind="stable")
-    index, dosage = np.take_along_axis(index, order, axis=1), np.take_along_axis(dosage, order, axis=1)
-    return np.where(dosage != 0, index, 0).astype(np.int32), dosage
 
 
 def _factorize(values: Any) -> tuple[np.ndarray, np.ndarray]:

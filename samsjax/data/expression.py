@@ -1,7 +1,7 @@
 """Expression and exposure out of an AnnData: which matrix, which genes, and how many counts each cell can spend."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,9 @@ USUAL_COLUMNS = (
     *("sm_name", "genetic_perturbation_id", "gene_target", "target", "treatment", "drug", "sgRNA", "guide_id"),
 )
 """obs columns that hold perturbation labels in public data sets; suggested, never used unasked."""
+
+TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+"""Texts of a yes/no column, in any case."""
 
 
 def unique_names(kind: str, names: Any, remedy: str) -> np.ndarray:
@@ -41,6 +44,33 @@ def obs_column(adata: "anndata.AnnData", key: str, kind: str) -> Any:
     if kind == "perturbation_key" and likely:
         raise InputError(f"{error} Columns that usually hold perturbations: {listing(likely)}.")
     raise error
+
+
+def number_column(adata: "anndata.AnnData", key: str, kind: str, what: str) -> np.ndarray:
+    """A column of obs as float64 (cell,), NaN where it is missing; Raises: InputError if `what` is no numbers."""
+    column = obs_column(adata, key, kind)
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} {key!r} are not numbers but {column.dtype}") from None
+
+
+def flag_column(adata: "anndata.AnnData", key: str, kind: str, meaning: Mapping[str, bool] = TRUTH) -> np.ndarray:
+    """A yes/no column of obs as bool (cell,); Raises: InputError naming what else it holds.
+
+    Args:
+        adata: the cells.
+        key: column: booleans, 0 and 1, or texts.
+        kind: what names the column, for messages.
+        meaning: of the texts, in any case; values are looked at as texts.
+    """
+    code, values = obs_column(adata, key, kind).factorize()
+    texts = [str(value).strip().casefold() for value in values]
+    wrong = [text for text in texts if text not in meaning] + ["missing values"] * bool((code < 0).any())
+    if wrong:
+        known = "0 and 1" if set(meaning) == set(TRUTH) else listing(meaning, limit=20)
+        raise InputError(f"column {key!r} of adata.obs should hold only {known}, but holds {listing(wrong, 3)}.")
+    return np.array([meaning[text] for text in texts], dtype=bool)[code]
 
 
 def expression(
@@ -154,11 +184,7 @@ def exposure(
 
 
 def _totals(adata: "anndata.AnnData", key: str) -> np.ndarray:
-    column = obs_column(adata, key, "library_size_key")
-    try:
-        totals = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        raise InputError(f"library sizes {key!r} are not numbers but {column.dtype}") from None
+    totals = number_column(adata, key, "library_size_key", "library sizes")
     bad = np.flatnonzero(~(np.isfinite(totals) & (totals > 0)))
     if len(bad):
         raise InputError(

@@ -12,6 +12,7 @@ The defaults match what the measured screens look like: 78-97 % zeros, log gene 
 log totals with standard deviation 0.5-0.7, inverse dispersions with median 0.6-2.6.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,11 +93,40 @@ class Truth(NamedTuple):
     z_basal: np.ndarray
     """float32 (cell, latent)."""
     mean: np.ndarray
-    """float32 (cell, gene): noise-free expected counts or values."""
+    """float32 (cell, gene): noise-free expected counts or values, of cells as they are."""
     theta: np.ndarray | None
     """float32 (gene,): inverse dispersion of counts, infinite where they are Poisson."""
     noise_sd: np.ndarray | None = None
     """float32 (gene,): standard deviation of the Gaussian noise of continuous values."""
+    artifact: np.ndarray | None = None
+    """float32 (artifact, latent): the shift in cells that fail; None for a screen without artefacts."""
+    good_mean: np.ndarray | None = None
+    """float32 (cell, gene): `mean` had every cell been of good quality, None where it is `mean`. Effects of
+    perturbations are those on this."""
+    failed: np.ndarray | None = None
+    """bool (cell,): which cells truly fail, however the data label them; None for a screen without artefacts."""
+    confounded: np.ndarray | None = None
+    """bool (perturbation,): whose cells fail more often; None for a screen without artefacts."""
+
+    def subset(self, cells: np.ndarray) -> "Truth":
+        """The truth of some of the screen's cells, an index or boolean array."""
+        of_cells = {name: getattr(self, name) for name in ("z_basal", "mean", "good_mean", "failed")}
+        return self._replace(**{name: values[cells] for name, values in of_cells.items() if values is not None})
+
+
+class Drawn(NamedTuple):
+    """A simulated screen with all that drew it, for simulations that change some of its cells."""
+
+    data: PerturbationData
+    truth: Truth
+    shift: np.ndarray
+    """float64 (cell, latent): effects of the perturbations of each cell, summed."""
+    library_size: np.ndarray
+    """float64 (cell,): expected totals."""
+    theta: np.ndarray
+    """float64 (gene,): inverse dispersions."""
+    shares: Callable[[np.ndarray], np.ndarray]
+    """States (cell, latent) -> expected share of each gene in a cell's total, (cell, gene)."""
 
 
 def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[PerturbationData, Truth]:
@@ -105,16 +135,49 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[
     The split is the random 64/16/20 split of cells with the same seed. Cells without any count are kept out by giving
     them one count of their most expected gene.
     """
-    config = config or SimulationConfig()
+    drawn = draw_screen(config or SimulationConfig(), seed=seed)
+    return drawn.data, drawn.truth
+
+
+def draw_screen(config: SimulationConfig, *, seed: int) -> Drawn:
+    """The screen of `simulate` and what drew it."""
     rng = np.random.default_rng(seed)
     mask, effect = _effects(config, rng)
     index, dosage = _design(config, rng)
     n_cells = len(index)
     z_basal = rng.standard_normal((n_cells, config.n_latent))
-    z = z_basal + (dosage[..., None] * effect[index]).sum(axis=1)
+    shift = (dosage[..., None] * effect[index]).sum(axis=1)
     library_size = config.median_library_size * np.exp(config.library_size_log_sd * rng.standard_normal(n_cells))
-    mean = library_size[:, None] * _shares(config, rng, z, z_basal)
+    shares = _decoder(config, rng, z_basal)
+    mean = library_size[:, None] * shares(z_basal + shift)
     theta = config.median_inverse_dispersion * np.exp(0.5 * rng.standard_normal(config.n_genes))
+    x = draw_counts(rng, mean, theta, config)
+    data = PerturbationData(
+        x=sp.csr_matrix(x),
+        perturbation_index=index,
+        dosage=dosage,
+        library_size=x.sum(axis=1).astype(np.float32),
+        gene_names=numbered_names("gene", config.n_genes),
+        perturbation_names=numbered_names("P", config.n_perturbations),
+        cell_names=numbered_names("cell", n_cells),
+        split=random_split(n_cells, seed=seed),
+    )
+    truth = Truth(mask, *(a.astype(np.float32) for a in (effect, z_basal, mean, theta)))
+    return Drawn(data, truth, shift, library_size, theta, shares)
+
+
+def draw_counts(rng: np.random.Generator, mean: np.ndarray, theta: np.ndarray, config: SimulationConfig) -> np.ndarray:
+    """Over-dispersed counts, int32 (cell, gene); a cell without any gets one of its most expected gene.
+
+    Args:
+        rng: what draws.
+        mean: expected counts, (cell, gene).
+        theta: inverse dispersions, (gene,).
+        config: named in the error.
+
+    Raises:
+        InputError: if counts would not fit 32 bits.
+    """
     rate = rng.gamma(theta, mean / theta)
     if not (rate < _LARGEST_RATE).all():
         raise InputError(
@@ -124,17 +187,7 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[
     x = rng.poisson(rate)
     empty = x.sum(axis=1) == 0
     x[empty, mean[empty].argmax(axis=1)] = 1
-    data = PerturbationData(
-        x=sp.csr_matrix(x.astype(np.int32)),
-        perturbation_index=index,
-        dosage=dosage,
-        library_size=x.sum(axis=1).astype(np.float32),
-        gene_names=numbered_names("gene", config.n_genes),
-        perturbation_names=numbered_names("P", config.n_perturbations),
-        cell_names=numbered_names("cell", n_cells),
-        split=random_split(n_cells, seed=seed),
-    )
-    return data, Truth(mask, *(a.astype(np.float32) for a in (effect, z_basal, mean, theta)))
+    return x.astype(np.int32)
 
 
 def numbered_names(prefix: str, n: int) -> np.ndarray:
@@ -179,8 +232,10 @@ def _design(config: SimulationConfig, rng: np.random.Generator) -> tuple[np.ndar
     return index[order].astype(np.int32), dosage[order]
 
 
-def _shares(config: SimulationConfig, rng: np.random.Generator, z: np.ndarray, z_basal: np.ndarray) -> np.ndarray:
-    """Expected share of each gene in a cell's total, (cell, gene)."""
+def _decoder(
+    config: SimulationConfig, rng: np.random.Generator, z_basal: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """States (cell, latent) -> shares (cell, gene); a gene's response to the basal states has the asked spread."""
     n_hidden = 4 * config.n_latent
     into_hidden = rng.standard_normal((config.n_latent, n_hidden)) / np.sqrt(config.n_latent)
     bias = 0.5 * rng.standard_normal(n_hidden)
@@ -191,7 +246,12 @@ def _shares(config: SimulationConfig, rng: np.random.Generator, z: np.ndarray, z
         return np.where(hidden > 0, hidden, 0.2 * hidden) @ into_genes
 
     at_rest = respond(z_basal)
-    logits = config.response * (respond(z) - at_rest.mean(axis=0)) / np.maximum(at_rest.std(axis=0), 1e-12)
-    logits += config.gene_mean_log_sd * rng.standard_normal(config.n_genes)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    centre, spread = at_rest.mean(axis=0), np.maximum(at_rest.std(axis=0), 1e-12)
+    baseline = config.gene_mean_log_sd * rng.standard_normal(config.n_genes)
+
+    def shares(states: np.ndarray) -> np.ndarray:
+        logits = config.response * (respond(states) - centre) / spread + baseline
+        proportional = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return proportional / proportional.sum(axis=1, keepdims=True)
+
+    return shares

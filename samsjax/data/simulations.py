@@ -3,6 +3,7 @@
 | simulation | values | from |
 |---|---|---|
 | screen | counts, singles and pairs, as measured screens look | `simulate` |
+| artifacts | the screen with cells that fail quality | `artifact_simulation` |
 | sams | continuous | `sams_simulation`, SAMS-VAE (Bereket & Karaletsos 2023) |
 | svae_plus | counts | `svae_plus_simulation`, SVAE+ (Lopez et al. 2023) |
 
@@ -13,6 +14,7 @@ To add one: write its file with a configuration that validates itself and has `n
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from samsjax.data.artifact_simulation import ArtifactSimulationConfig, simulate_artifacts
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.sams_simulation import SAMSSimulationConfig, simulate_sams
 from samsjax.data.simulate import SimulationConfig, Truth, simulate
@@ -29,10 +31,13 @@ class Simulation(NamedTuple):
     """(configuration, seed=) -> the screen and what generated it."""
     counts: bool
     """Whether values are counts; else they are continuous."""
+    labelled: bool = False
+    """Whether cells carry quality labels."""
 
 
 SIMULATIONS: dict[str, Simulation] = {
     "screen": Simulation(SimulationConfig, simulate, counts=True),
+    "artifacts": Simulation(ArtifactSimulationConfig, simulate_artifacts, counts=True, labelled=True),
     "sams": Simulation(SAMSSimulationConfig, simulate_sams, counts=False),
     "svae_plus": Simulation(SVAEPlusSimulationConfig, simulate_svae_plus, counts=True),
 }

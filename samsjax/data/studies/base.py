@@ -17,15 +17,13 @@ from samsjax.data.anndata import from_anndata
 from samsjax.data.config import DataConfig
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import MISSING_TEXT, Encoding, encode_matrix
-from samsjax.data.expression import obs_column
+from samsjax.data.expression import flag_column, obs_column
 from samsjax.data.files import opened
-from samsjax.errors import InputError, check_choice, listing, unknown_name
+from samsjax.data.quality.rule import QualityRule
+from samsjax.errors import InputError, check_choice, unknown_name
 
 if TYPE_CHECKING:
     import anndata
-
-FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-"""Texts of a yes/no column, in any case."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,7 @@ class Study:
         exposure_scale: float | None = None,
         vocabulary: Sequence[str] | None = None,
         gene_names: Sequence[str] | None = None,
+        quality_rule: QualityRule | None = None,
     ) -> PerturbationData:
         """The cells of an AnnData with the layout of the study; arguments as `samsjax.data.from_anndata`.
 
@@ -139,6 +138,7 @@ class Study:
             gene_names=gene_names,
             encoding=annotated.encoding,
             combination_labels=annotated.combination_labels,
+            quality_rule=quality_rule,
         )
 
 
@@ -170,15 +170,8 @@ def flag_columns(adata: "anndata.AnnData", columns: Sequence[str]) -> np.ndarray
     Raises:
         InputError: naming a column that holds something else.
     """
-    table = np.zeros((adata.n_obs, len(columns)), dtype=bool)
-    for place, name in enumerate(columns):
-        code, values = adata.obs[name].factorize()
-        texts = [str(value).strip().casefold() for value in values]
-        wrong = [text for text in texts if text not in FLAGS] + ["missing values"] * bool((code < 0).any())
-        if wrong:
-            raise InputError(f"column {name!r} of adata.obs should hold only 0 and 1, but holds {listing(wrong, 3)}.")
-        table[:, place] = np.array([FLAGS[text] for text in texts], dtype=bool)[code]
-    return table
+    flags = [flag_column(adata, name, "column") for name in columns]
+    return np.stack(flags, axis=1) if flags else np.zeros((adata.n_obs, 0), dtype=bool)
 
 
 def one_per_cell(labels: np.ndarray, is_control: np.ndarray) -> Encoding:
