@@ -1,7 +1,8 @@
-"""The two plates of every model, and the offset that perturbations cause in a cell.
+"""The plates of every model, and the offset that perturbations cause in a cell.
 
 A site inside `cells` is local (one value per cell), a site inside `perturbations` is shared by all cells that carry
-the perturbation. Nothing else in samsjax repeats which site is which: bounds and evaluations read it from the trace.
+the perturbation, one inside `artifacts` by all that carry the artefact. Nothing else in samsjax repeats which site is
+which: bounds and evaluations read it from the trace.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from samsjax.types import Batch
 
 CELLS = "cells"
 PERTURBATIONS = "perturbations"
+ARTIFACTS = "artifacts"
 
 
 class weighted(handlers.scale):
@@ -36,6 +38,13 @@ def cells(batch: Batch) -> Iterator[None]:
 def perturbations(batch: Batch) -> Iterator[None]:
     """Plate of the perturbations the batch instantiates, `batch.rows`, each counted `batch.row_weight` times."""
     with weighted(batch.row_weight), numpyro.plate(PERTURBATIONS, batch.rows.shape[0]):
+        yield
+
+
+@contextmanager
+def artifacts(n_artifacts: int) -> Iterator[None]:
+    """Plate of the indicators of failed quality control; each counts once in a bound."""
+    with numpyro.plate(ARTIFACTS, n_artifacts):
         yield
 
 

@@ -2,16 +2,27 @@
 
 Dimension names in signatures (jaxtyping): `cell`, `gene`, `perturbation` (all perturbations of a data set), `row`
 (the perturbations a batch instantiates), `slot` (places for perturbations in one cell), `level` (the levels of all
-covariates side by side), `latent`, `particle` (draws from the guide). Nothing here computes.
+covariates side by side), `artifact` (indicators of failed quality control), `latent`, `particle` (draws from the
+guide). Nothing here computes.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Array, Float, Int
 
 Params = dict[str, Any]
 """Values of all `numpyro.param` sites by name; network parameters are nested dictionaries."""
+
+
+class Reference(NamedTuple):
+    """For every cell of a batch one that got the same treatment and is of other quality."""
+
+    x: Float[Array, "cell gene"]
+    artifacts: Float[Array, "cell artifact"]
+    covariates: Float[Array, "cell level"] | None
+    exists: Float[Array, " cell"]
+    """1, or 0 for cells without any such cell, whose other entries mean nothing."""
 
 
 class Batch(NamedTuple):
@@ -40,6 +51,27 @@ class Batch(NamedTuple):
     """How many training cells carry each row's perturbation."""
     covariates: Float[Array, "cell level"] | None = None
     """One-hots of the cells' covariates side by side; None for a model without covariates."""
+    artifacts: Float[Array, "cell artifact"] | None = None
+    """1 = the cell failed that criterion; None for a model that does not know the quality of cells."""
+    reference: Reference | None = None
+    """Only while a model that asks for it trains."""
+    observation_weight: Float[Array, " cell"] | None = None
+    """Factor of each cell's log likelihood in a bound; None = 1. Only while a model that asks for it trains."""
+
+
+class QualityTraining(NamedTuple):
+    """What a model wants to know of its training cells besides themselves."""
+
+    reference: Literal["opposite", "failed"] | None
+    """Quality of the reference cells: the other one than the cell's own, or failed for all; None = no reference."""
+    pseudo_cell: Literal["cell", "mean", "median"]
+    """A reference is one random cell, or the mean or median by gene of some."""
+    refresh: Literal["epoch", "once"]
+    """When references are drawn."""
+    weighting: Literal["none", "balanced", "batch_share"]
+    """Weights of observations by quality."""
+    in_validation: bool
+    """Whether validation cells get references and weights too; else the bound of validation cells is a plain one."""
 
 
 class ModelGuide(NamedTuple):
@@ -51,3 +83,7 @@ class ModelGuide(NamedTuple):
     n_perturbations: int
     n_levels: int = 0
     """Levels of all covariates together; 0 for a model without covariates."""
+    n_artifacts: int = 0
+    """Indicators of failed quality control; 0 for a model that does not know the quality of cells."""
+    quality_training: QualityTraining | None = None
+    """None for a model that wants nothing."""

@@ -1,5 +1,7 @@
 """Small data and small models that several tests share, so that each is compiled once per worker."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from samsjax.data import PerturbationData, SimulationConfig, simulate
@@ -23,6 +25,12 @@ TRAIN = TrainConfig(n_steps=12, batch_size=64, learning_rate=1e-2, rotation="off
 
 def screen(seed: int = 0) -> PerturbationData:
     return simulate(SCREEN, seed=seed)[0]
+
+
+def labelled(data: PerturbationData) -> PerturbationData:
+    """The same cells with quality labels that have nothing to do with them: a third fails, by one criterion or both."""
+    failed = np.random.default_rng(1).random((data.n_cells, 2)) < 0.2
+    return replace(data, failed=failed, criteria=("n_counts", "percent_mito"))
 
 
 def gaussian_data(x: np.ndarray, index: np.ndarray, dosage: np.ndarray, split: np.ndarray) -> PerturbationData:

@@ -4,12 +4,14 @@ Counts are kept in the smallest unsigned integer type that holds them and cast i
 field fit on one device. A minibatch is a gather by cell number; -1 marks padding and gets weight 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from samsjax.data.artifacts import artifact_indicators
 from samsjax.data.covariates import Levels, codes, one_hot
 from samsjax.data.dataset import PerturbationData
 from samsjax.types import Batch, ModelGuide
@@ -27,6 +29,8 @@ class DeviceData(NamedTuple):
     """Training cells that carry each perturbation."""
     covariates: Array | None
     """(cell, level), uint8 one-hots; None for a model without covariates."""
+    artifacts: Float[Array, "cell artifact"] | None = None
+    """None for a model that does not know the quality of cells."""
 
 
 class BatchPlan(NamedTuple):
@@ -36,11 +40,11 @@ class BatchPlan(NamedTuple):
     batch_size: int
 
 
-def to_device(data: PerturbationData, levels: Levels | None = None) -> DeviceData:
-    """Move a data set to the default device, with the covariates that `levels` names.
+def to_device(data: PerturbationData, levels: Levels | None = None, artifacts: Sequence[str] = ()) -> DeviceData:
+    """Move a data set to the default device, with the covariates that `levels` names and these quality indicators.
 
     Raises:
-        InputError: if a covariate is missing, or a cell has an unknown level.
+        InputError: if a covariate or quality labels are missing, or a cell has an unknown level.
     """
     dense = data.x if isinstance(data.x, np.ndarray) else data.x.toarray()
     return DeviceData(
@@ -50,6 +54,7 @@ def to_device(data: PerturbationData, levels: Levels | None = None) -> DeviceDat
         dosage=jnp.asarray(data.dosage, dtype=jnp.float32),
         row_cells=jnp.asarray(carrying_cells(data), dtype=jnp.float32),
         covariates=jnp.asarray(one_hot(codes(data, levels), levels)) if levels else None,
+        artifacts=jnp.asarray(artifact_indicators(data, artifacts)) if artifacts else None,
     )
 
 
@@ -106,12 +111,13 @@ def gather(data: DeviceData, cells: Int[Array, " cell"], row_weight: Float[Array
         row_weight=row_weight,
         row_cells=data.row_cells,
         covariates=None if data.covariates is None else data.covariates[place].astype(jnp.float32),
+        artifacts=None if data.artifacts is None else data.artifacts[place],
     )
 
 
 def empty_batch(model_guide: ModelGuide) -> Batch:
-    """One cell without counts, perturbation or weight, and all perturbations: runs a model for its shared sites."""
-    n_perturbations, n_levels = model_guide.n_perturbations, model_guide.n_levels
+    """A good cell without counts, perturbation or weight, and all perturbations: runs a model for its shared sites."""
+    n_perturbations, n_levels, n_artifacts = model_guide.n_perturbations, model_guide.n_levels, model_guide.n_artifacts
     return Batch(
         x=jnp.zeros((1, model_guide.n_genes)),
         library_size=jnp.ones(1),
@@ -122,4 +128,5 @@ def empty_batch(model_guide: ModelGuide) -> Batch:
         row_weight=jnp.ones(n_perturbations),
         row_cells=jnp.zeros(n_perturbations),
         covariates=jnp.zeros((1, n_levels)) if n_levels else None,
+        artifacts=jnp.zeros((1, n_artifacts)) if n_artifacts else None,
     )

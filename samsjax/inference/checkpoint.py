@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from samsjax.data.covariates import n_levels
+from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError, listing
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
 from samsjax.inference.log_weights import initial_parameters
@@ -23,8 +24,8 @@ from samsjax.inference.rotating import RotationReport
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
 from samsjax.normalization import GeneStatistics
 
-FORMAT = 2
-"""Format 1 had no covariates."""
+FORMAT = 3
+"""Format 1 had no covariates, format 2 no quality of cells."""
 _JSON = "model.json"
 _ARRAYS = "arrays"
 _PACKAGES = ("samsjax", "jax", "numpyro", "flax", "orbax-checkpoint")
@@ -46,6 +47,7 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         raise InputError(f"cannot create {folder}: {error.strerror}") from error
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / _ARRAYS, tree)
+    failed = fitted.failed_library_sizes
     description = {
         "format": FORMAT,
         "model": model_name(fitted.config),
@@ -53,6 +55,8 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         "vocabulary": fitted.vocabulary._asdict(),
         "covariate_codes": fitted.covariate_codes.tolist(),
         "covariate_shares": fitted.covariate_shares.tolist(),
+        "failed_library_sizes": None if failed is None else failed.tolist(),
+        "quality_rule": None if fitted.quality_rule is None else fitted.quality_rule.as_json(),
         "history": list(fitted.history),
         "rotations": [report._asdict() for report in fitted.rotations],
         "files": _file_digests(folder / _ARRAYS),
@@ -76,6 +80,9 @@ def load(folder: str | Path) -> Fitted:
         covariate_codes = np.asarray(description.get("covariate_codes", [[]]), dtype=np.int32)
         covariate_shares = np.asarray(description.get("covariate_shares", [1.0]), dtype=np.float32)
         files, history = description["files"], tuple(description["history"])
+        failed = description.get("failed_library_sizes")
+        rule = description.get("quality_rule")
+        quality_rule = None if rule is None else QualityRule.from_json(rule)
         rotations = tuple(RotationReport(**report) for report in description.get("rotations", ()))
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
@@ -85,17 +92,14 @@ def load(folder: str | Path) -> Fitted:
     return Fitted(
         config=config,
         vocabulary=vocabulary,
-        statistics=DataStatistics(
-            len(vocabulary.gene_names),
-            len(vocabulary.perturbation_names),
-            GeneStatistics(np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"])),
-            n_levels(vocabulary.covariates),
-        ),
+        statistics=_statistics(vocabulary, np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"])),
         library_sizes=np.asarray(tree["library_sizes"]),
         n_training_cells=np.asarray(tree["n_training_cells"]),
         covariate_codes=covariate_codes,
         covariate_shares=covariate_shares,
         params=tree["params"],
+        failed_library_sizes=None if failed is None else np.asarray(failed, dtype=np.float32),
+        quality_rule=quality_rule,
         history=history,
         rotations=rotations,
     )
@@ -105,7 +109,14 @@ def _vocabulary(words: dict[str, Any]) -> Vocabulary:
     """A vocabulary from JSON, where tuples are lists."""
     names = {name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}
     levels = {name: tuple(known) for name, known in words.get("covariates", {}).items()}
-    return Vocabulary(**{**words, **names, "covariates": levels})
+    return Vocabulary(**{**words, **names, "covariates": levels, "artifacts": tuple(words.get("artifacts", ()))})
+
+
+def _statistics(words: Vocabulary, gene_mean: np.ndarray, gene_std: np.ndarray) -> DataStatistics:
+    """What a model of this vocabulary is built from."""
+    sizes = (len(words.gene_names), len(words.perturbation_names))
+    genes = GeneStatistics(gene_mean, gene_std)
+    return DataStatistics(*sizes, genes, n_levels(words.covariates), len(words.artifacts))
 
 
 def _arrays(fitted: Fitted) -> dict[str, Any]:
@@ -144,9 +155,8 @@ def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, A
     """Shapes and types of everything a model of this configuration stores, without computing anything."""
     n_genes, n_perturbations = len(vocabulary.gene_names), len(vocabulary.perturbation_names)
     per_gene = jax.ShapeDtypeStruct((n_genes,), np.float32)
-    blank = GeneStatistics(np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
-    statistics = DataStatistics(n_genes, n_perturbations, blank, n_levels(vocabulary.covariates))
-    model_guide = build_model(config, statistics)
+    blank = _statistics(vocabulary, np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
+    model_guide = build_model(config, blank)
     return {
         "params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)),
         "gene_mean": per_gene,

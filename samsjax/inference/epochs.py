@@ -6,7 +6,7 @@ arrays have equal shapes share their compiled passes, and `vmap` over keys and a
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,10 +23,20 @@ from samsjax.inference.config import TrainConfig
 from samsjax.inference.log_weights import effect_parameters
 from samsjax.inference.objectives import per_cell_programs, training_objective, validation_objective
 from samsjax.inference.optimizer import optimizer
+from samsjax.inference.references import (
+    Pools,
+    draw_references,
+    gather_references,
+    make_pools,
+    observation_weights,
+)
 from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
 from samsjax.models.base import Build, DataStatistics
 from samsjax.normalization import GeneStatistics
-from samsjax.types import Batch, ModelGuide, Params
+from samsjax.types import Batch, ModelGuide, Params, QualityTraining
+
+REFERENCES = 1
+"""Folded into the key of a pass for its reference cells."""
 
 
 class FitArrays(NamedTuple):
@@ -42,27 +52,46 @@ class FitArrays(NamedTuple):
     """Which cells validate."""
     row_weight: Float[Array, " perturbation"]
     """Weight of each perturbation's shared terms in a training batch."""
+    pools: Pools | None = None
+    """From which reference cells are drawn; None for a model that wants none."""
 
     @property
     def statistics(self) -> DataStatistics:
         """What a model is built from."""
         covariates = self.cells.covariates
         n_levels = 0 if covariates is None else covariates.shape[1]
-        return DataStatistics(self.cells.x.shape[1], self.row_weight.shape[0], self.genes, n_levels)
+        n_artifacts = 0 if self.cells.artifacts is None else self.cells.artifacts.shape[1]
+        return DataStatistics(self.cells.x.shape[1], self.row_weight.shape[0], self.genes, n_levels, n_artifacts)
+
+    @property
+    def failed_share(self) -> Float[Array, ""]:
+        """Share of the training cells that fail quality control; 0 for a model that does not know it."""
+        artifacts = self.cells.artifacts
+        return jnp.zeros(()) if artifacts is None else (artifacts[self.train] > 0).any(axis=-1).mean()
 
 
 def fit_arrays(
-    data: PerturbationData, genes: GeneStatistics, config: TrainConfig, levels: Levels | None = None
+    data: PerturbationData,
+    genes: GeneStatistics,
+    config: TrainConfig,
+    levels: Levels | None = None,
+    artifacts: Sequence[str] = (),
+    quality: QualityTraining | None = None,
 ) -> FitArrays:
-    """The arrays of a fit to `data` with batches as `config` wants them; `levels` names the covariates to use."""
+    """The arrays of a fit to `data` with batches as `config` wants them.
+
+    `levels` names the covariates to use, `artifacts` the quality indicators, and `quality` what the model wants to know
+    of the quality of its training cells (`ModelGuide.quality_training`).
+    """
     train, val = (jnp.asarray(data.cells(split), dtype=jnp.int32) for split in ("train", "val"))
     plan = batching.plan_batches(len(train), config.batch_size)
     return FitArrays(
-        cells=batching.to_device(data, levels),
+        cells=batching.to_device(data, levels, artifacts),
         genes=GeneStatistics(*(jnp.asarray(values) for values in genes)),
         train=train,
         val=val,
         row_weight=training_row_weights(data, plan),
+        pools=None if quality is None else make_pools(data, quality),
     )
 
 
@@ -110,12 +139,13 @@ def make_epochs(build: Build, config: TrainConfig) -> Epochs:
         return _initial_state(svi, model_guide, key)
 
     def train(key: jax.Array, state: Any, arrays: FitArrays) -> tuple[Any, Float[Array, " step"]]:
-        svi, _, tables = learner(arrays)
+        svi, model_guide, tables = learner(arrays)
+        gathered = _gathering(jax.random.fold_in(key, REFERENCES), model_guide.quality_training, arrays)
         plan, n_cells = training_plan(arrays, config), arrays.train.shape[0]
         all_rows = instantiates_all(arrays.row_weight.shape[0], plan.batch_size * arrays.cells.dosage.shape[1])
 
         def step(state: Any, batch_cells: Array) -> tuple[Any, Array]:
-            batch = _standing_for(batching.gather(arrays.cells, batch_cells, arrays.row_weight), n_cells)
+            batch = _standing_for(gathered(batch_cells, arrays.row_weight), n_cells)
             if all_rows:
                 return svi.update(state, batch)
             rows, batch = present_rows(batch)
@@ -135,6 +165,26 @@ def make_epochs(build: Build, config: TrainConfig) -> Epochs:
         return _validation_bound(key, model_guide, tables, config, params, arrays)
 
     return Epochs(init, train, params, validate)
+
+
+def _gathering(
+    key: jax.Array, wanted: QualityTraining | None, arrays: FitArrays
+) -> Callable[[Int[Array, " cell"], Float[Array, " perturbation"]], Batch]:
+    """(cells, row weights) -> batch, with all that the model wants to know of the quality of its training cells."""
+    if wanted is None or arrays.cells.artifacts is None:
+        return partial(batching.gather, arrays.cells)
+    known = (arrays.cells.x, arrays.cells.artifacts, arrays.cells.covariates)
+    references = None if arrays.pools is None else draw_references(key, arrays.pools, wanted, *known)
+    failed_share = arrays.failed_share
+
+    def gathered(cells: Int[Array, " cell"], row_weight: Float[Array, " perturbation"]) -> Batch:
+        batch = batching.gather(arrays.cells, cells, row_weight)
+        return batch._replace(
+            reference=None if references is None else gather_references(references, cells, *known),
+            observation_weight=observation_weights(batch, wanted, failed_share),
+        )
+
+    return gathered
 
 
 def _initial_state(svi: SVI, model_guide: ModelGuide, key: jax.Array) -> Any:
@@ -165,12 +215,15 @@ def _validation_bound(
     n_val = arrays.val.shape[0]
     plan = batching.plan_batches(n_val, config.batch_size)
     no_shared_terms = jnp.zeros(model_guide.n_perturbations)
+    wanted = model_guide.quality_training
+    in_validation = wanted is not None and wanted.in_validation
+    gathered = _gathering(jax.random.fold_in(key, REFERENCES), wanted if in_validation else None, arrays)
 
     def bound(bound_key: jax.Array, params: Params, batch: Batch) -> Array:
         return -elbo.loss(bound_key, params, model_guide.model, model_guide.guide, batch)
 
     def local_terms(step: tuple[jax.Array, Array]) -> Array:
-        rows, batch = present_rows(batching.gather(arrays.cells, step[1], no_shared_terms))
+        rows, batch = present_rows(gathered(step[1], no_shared_terms))
         return bound(step[0], take_rows(params, tables, rows), batch)
 
     keys = jax.random.split(key, plan.n_batches + 1)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from samsjax.data.artifacts import Indicators, artifact_names
 from samsjax.data.covariates import Levels, codes, covariate_levels, n_levels
 from samsjax.data.dataset import PerturbationData
+from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError
 from samsjax.inference.batching import carrying_cells
 from samsjax.inference.config import TrainConfig
@@ -37,6 +39,8 @@ class Vocabulary(NamedTuple):
     exposure_scale: float
     covariates: dict[str, tuple[str, ...]]
     """Levels of each covariate the model sees."""
+    artifacts: tuple[str, ...] = ()
+    """Quality indicators the model sees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,8 @@ class Fitted:
     vocabulary: Vocabulary
     statistics: DataStatistics
     library_sizes: np.ndarray
-    """float32 (quantile,): evenly spaced quantiles of the training cells' library sizes."""
+    """float32 (quantile,): evenly spaced quantiles of the training cells' library sizes, those of good quality in a
+    model that knows quality."""
     n_training_cells: np.ndarray
     """int32 (perturbation,): training cells that carry each perturbation. Effects rest on these."""
     covariate_codes: np.ndarray
@@ -55,6 +60,11 @@ class Fitted:
     covariate_shares: np.ndarray
     """float32 (combination,): share of the training cells with each combination; sums to 1."""
     params: Params
+    failed_library_sizes: np.ndarray | None = None
+    """float32 (quantile,): those of the training cells that fail quality control; None for a model that does not know
+    quality."""
+    quality_rule: QualityRule | None = None
+    """What labelled the quality of the training cells; None for ready labels, or none."""
     history: tuple[dict[str, float], ...] = ()
     rotations: tuple[RotationReport, ...] = ()
     """What each sparse rotation of latent space found, in training or after it."""
@@ -77,11 +87,13 @@ class Fitted:
         return self.build(self.statistics)
 
 
-def vocabulary_of(data: PerturbationData, covariates: Sequence[str] = ()) -> Vocabulary:
-    """The names and scales of a data set, with the levels of these covariates.
+def vocabulary_of(
+    data: PerturbationData, covariates: Sequence[str] = (), indicators: Indicators = "none"
+) -> Vocabulary:
+    """The names and scales of a data set, with the levels of these covariates and the quality indicators wanted.
 
     Raises:
-        InputError: for a covariate the data do not carry.
+        InputError: for a covariate or quality labels that the data do not carry.
     """
     return Vocabulary(
         gene_names=tuple(map(str, data.gene_names)),
@@ -91,13 +103,16 @@ def vocabulary_of(data: PerturbationData, covariates: Sequence[str] = ()) -> Voc
         library_size_source=data.library_size_source,
         exposure_scale=float(data.exposure_scale),
         covariates=covariate_levels(data, covariates),
+        artifacts=artifact_names(data, indicators),
     )
 
 
-def statistics_of(data: PerturbationData, normalization: str, levels: Levels | None = None) -> DataStatistics:
-    """Sizes, and normalisation statistics of the training cells; `levels` are those of the covariates in use."""
+def statistics_of(
+    data: PerturbationData, normalization: str, levels: Levels | None = None, artifacts: Sequence[str] = ()
+) -> DataStatistics:
+    """Sizes, and normalisation statistics of the training cells; `levels` and `artifacts` are those in use."""
     genes = gene_statistics(data.x[data.cells("train")], normalization)
-    return DataStatistics(data.n_genes, data.n_perturbations, genes, n_levels(levels or {}))
+    return DataStatistics(data.n_genes, data.n_perturbations, genes, n_levels(levels or {}), len(artifacts))
 
 
 def fit(
@@ -210,25 +225,36 @@ def _prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> 
         raise InputError(f"likelihood {model.likelihood!r} needs whole counts, but the data hold {data.x.dtype} values")
     check_trainable(data)
     check_composition(model, data.dosage)
-    vocabulary = vocabulary_of(data, model.covariates)
-    statistics = statistics_of(data, model.normalization, vocabulary.covariates)
-    return _Ready(vocabulary, statistics, fit_arrays(data, statistics.genes, train, vocabulary.covariates))
+    vocabulary = vocabulary_of(data, model.covariates, model.quality_indicators)
+    if vocabulary.artifacts and data.is_failed[data.cells("train")].all():
+        raise InputError("no training cell passes quality control: there is no good cell to learn from")
+    seen = vocabulary.covariates, vocabulary.artifacts
+    statistics = statistics_of(data, model.normalization, *seen)
+    quality = builder(model)(statistics).quality_training
+    return _Ready(vocabulary, statistics, fit_arrays(data, statistics.genes, train, *seen, quality))
 
 
 def _fitted(model: ModelConfig, data: PerturbationData, ready: _Ready, result: FitResult) -> Fitted:
     trained = data.subset(data.cells("train"))
-    library_sizes = np.quantile(trained.library_size, np.linspace(0, 1, N_LIBRARY_QUANTILES))
+    good = ~trained.is_failed if ready.vocabulary.artifacts else np.ones(trained.n_cells, bool)
+    knows_failed = bool(ready.vocabulary.artifacts) and not good.all()
     combinations, n_cells = np.unique(codes(trained, ready.vocabulary.covariates), axis=0, return_counts=True)
     return Fitted(
         config=model,
         vocabulary=ready.vocabulary,
         statistics=ready.statistics,
-        library_sizes=library_sizes.astype(np.float32),
+        library_sizes=_quantiles(trained.library_size[good]),
         n_training_cells=carrying_cells(data).astype(np.int32),
         covariate_codes=combinations,
         covariate_shares=(n_cells / n_cells.sum()).astype(np.float32),
         params=result.params,
+        failed_library_sizes=_quantiles(trained.library_size[~good]) if knows_failed else None,
+        quality_rule=data.quality_rule if ready.vocabulary.artifacts else None,
         history=result.history,
         rotations=result.rotations,
         fit=result,
     )
+
+
+def _quantiles(library_size: np.ndarray) -> np.ndarray:
+    return np.quantile(library_size, np.linspace(0, 1, N_LIBRARY_QUANTILES)).astype(np.float32)

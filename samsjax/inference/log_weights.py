@@ -12,7 +12,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 from numpyro import handlers
 
-from samsjax.effects import CELLS, PERTURBATIONS
+from samsjax.effects import ARTIFACTS, CELLS, PERTURBATIONS
 from samsjax.inference.batching import empty_batch
 from samsjax.types import Batch, ModelGuide, Params
 
@@ -40,6 +40,14 @@ class LogWeights(NamedTuple):
     """Each site in plate `cells`, by cell."""
     shared: dict[str, SiteLogProbs]
     """Each site in plate `perturbations`, by the batch's rows."""
+    artifacts: dict[str, SiteLogProbs]
+    """Each site in plate `artifacts`, by indicator."""
+
+    def group(self, site: dict[str, Any]) -> dict[str, SiteLogProbs]:
+        """Where the terms of a site of a trace belong."""
+        if in_plate(site, PERTURBATIONS):
+            return self.shared
+        return self.artifacts if in_plate(site, ARTIFACTS) else self.local
 
 
 def traces(
@@ -67,22 +75,18 @@ def log_weights(
 ) -> LogWeights:
     """Log weights of one particle. `vmap` over keys for more."""
     model_trace, guide_trace = traces(key, model_guide, params, batch, given)
-    reconstruction = jnp.zeros(batch.dosage.shape[0])
-    local: dict[str, SiteLogProbs] = {}
-    shared: dict[str, SiteLogProbs] = {}
+    weights = LogWeights(jnp.zeros(batch.dosage.shape[0]), {}, {}, {})
     for name, site in _sample_sites(model_trace).items():
         log_p = site["fn"].log_prob(site["value"])
         if site["is_observed"]:
-            reconstruction = reconstruction + log_p
+            weights = weights._replace(reconstruction=weights.reconstruction + log_p)
             continue
-        group = shared if in_plate(site, PERTURBATIONS) else local
-        group[name] = SiteLogProbs(log_p, guide_trace[name]["fn"].log_prob(guide_trace[name]["value"]))
+        weights.group(site)[name] = SiteLogProbs(log_p, guide_trace[name]["fn"].log_prob(guide_trace[name]["value"]))
     for name, site in _sample_sites(guide_trace).items():
         if name not in model_trace:  # a penalty: `numpyro.factor` in the guide
-            group = local if in_plate(site, CELLS) else shared
             log_q = site["fn"].log_prob(site["value"])
-            group[name] = SiteLogProbs(jnp.zeros_like(log_q), log_q)
-    return LogWeights(reconstruction, local, shared)
+            weights.group(site)[name] = SiteLogProbs(jnp.zeros_like(log_q), log_q)
+    return weights
 
 
 def _sample_sites(trace: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +99,12 @@ def local_log_weight(weights: LogWeights) -> Float[Array, "*particle cell"]:
 
 
 def sampled_elbo(weights: LogWeights, batch: Batch) -> Float[Array, "*particle"]:
-    """One draw of the data set's ELBO per particle: local terms by cell weight, shared terms by row weight; nats."""
+    """One draw of the data set's ELBO per particle: local terms by cell weight, shared terms by row weight; nats.
+
+    Weights of observations (`Batch.observation_weight`) play no part: they belong to training.
+    """
     total = (local_log_weight(weights) * batch.weight).sum(axis=-1)
+    total = sum((site.weight.sum(axis=-1) for site in weights.artifacts.values()), start=total)
     return sum(((site.weight * batch.row_weight).sum(axis=-1) for site in weights.shared.values()), start=total)
 
 

@@ -53,16 +53,21 @@ def terms_by_cell(
     kind, factors = ("prior", {}) if reweighting is None else reweighting
     per_cell = kind.endswith("_per_cell")
     sites = [*weights.local, *weights.shared]
-    legal = list(weights.shared) if per_cell else sites
+    legal = list(weights.shared) if per_cell else [*sites, *weights.artifacts]
     for name in factors:
         if name not in legal:
             raise unknown_name(f"site for reweighting {kind!r}", name, legal)
     spread = jnp.where(batch.row_cells > 0, 1.0 / jnp.maximum(batch.row_cells, 1.0), 0.0)
-    terms = {"reconstruction": weights.reconstruction}
+    observation_weight = 1.0 if batch.observation_weight is None else batch.observation_weight
+    terms = {"reconstruction": observation_weight * weights.reconstruction}
     for name, site in weights.local.items():
         terms[name] = _scaled(site, kind, 1.0, factors.get(name))
     for name, site in weights.shared.items():
         terms[name] = _carried(_scaled(site, kind, spread, factors.get(name)), batch)
+    for name, site in weights.artifacts.items():
+        # Spread over all training cells, for which the batch's weights stand: few may carry an artefact.
+        by_artifact = _scaled(site, kind, 1.0 / batch.weight.sum(), factors.get(name))
+        terms[name] = jnp.broadcast_to(by_artifact.sum(), weights.reconstruction.shape)
     return terms
 
 

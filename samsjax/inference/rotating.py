@@ -99,6 +99,8 @@ def make_rotating(build: Build, axes: LatentAxes) -> Rotating:
         no_shared_terms = jnp.zeros(model_guide.n_perturbations)
         rows, batch = present_rows(gather(arrays.cells, arrays.train[places], no_shared_terms))
         effects = masked_effects(params, axes.effects)
+        if not axes.cells_turn:  # a space of effects alone: no direction of it can be slack that cells do not use
+            return Measured(effects, jnp.eye(effects.mean.shape[-1]))
         own = take_rows(params, effect_parameters(model_guide), rows)
         _, guide_trace = traces(key, model_guide, own, batch)
         states = guide_trace[axes.cells]["fn"].mean

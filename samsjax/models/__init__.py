@@ -15,10 +15,11 @@ model up from there.
 from functools import lru_cache, partial
 
 from samsjax.errors import check_choice
-from samsjax.models import conditional_vae, cpa_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
+from samsjax.models import conditional_vae, cpa_vae, cradle_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
 from samsjax.models.base import Build, DataStatistics, ModelConfig, ModelEntry
 from samsjax.models.conditional_vae import ConditionalVAEConfig
 from samsjax.models.cpa_vae import CPAVAEConfig
+from samsjax.models.cradle_vae import CRADLEVAEConfig
 from samsjax.models.sams_vae import SAMSVAEConfig
 from samsjax.models.sams_vae_beta_bernoulli import SAMSVAEBetaBernoulliConfig
 from samsjax.models.svae_plus import SVAEPlusConfig
@@ -33,6 +34,7 @@ MODELS: dict[str, ModelEntry] = {
     "cpa_vae": ModelEntry(CPAVAEConfig, cpa_vae.build, cpa_vae.latent_axes),
     "svae_plus": ModelEntry(SVAEPlusConfig, svae_plus.build, svae_plus.latent_axes),
     "conditional_vae": ModelEntry(ConditionalVAEConfig, conditional_vae.build),
+    "cradle_vae": ModelEntry(CRADLEVAEConfig, cradle_vae.build, cradle_vae.latent_axes),
 }
 
 
@@ -76,6 +78,7 @@ def config_class(name: str) -> type:
 __all__ = [
     "MODELS",
     "CPAVAEConfig",
+    "CRADLEVAEConfig",
     "ConditionalVAEConfig",
     "DataStatistics",
     "ModelConfig",

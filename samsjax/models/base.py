@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import jax
 import numpy as np
 
+from samsjax.data.artifacts import Indicators
 from samsjax.errors import InputError, check_choice, listing
 from samsjax.likelihoods import LIKELIHOODS
 from samsjax.normalization import NORMALIZATIONS, GeneStatistics
@@ -16,7 +17,9 @@ from samsjax.types import ModelGuide
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=["genes"], meta_fields=["n_genes", "n_perturbations", "n_levels"]
+    jax.tree_util.register_dataclass,
+    data_fields=["genes"],
+    meta_fields=["n_genes", "n_perturbations", "n_levels", "n_artifacts"],
 )
 @dataclass(frozen=True)
 class DataStatistics:
@@ -30,11 +33,13 @@ class DataStatistics:
     genes: GeneStatistics
     n_levels: int = 0
     """Levels of all covariates the model sees."""
+    n_artifacts: int = 0
+    """Indicators of failed quality control the model sees."""
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """(n_genes, n_perturbations, n_levels), the sizes of a `ModelGuide`."""
-        return self.n_genes, self.n_perturbations, self.n_levels
+    def sizes(self) -> tuple[int, int, int, int]:
+        """(n_genes, n_perturbations, n_levels, n_artifacts), the sizes of a `ModelGuide`."""
+        return self.n_genes, self.n_perturbations, self.n_levels, self.n_artifacts
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,11 @@ class ModelConfig:
 
     composes: ClassVar[bool] = True
     """Whether a cell may carry several perturbations."""
+
+    @property
+    def quality_indicators(self) -> Indicators:
+        """Which quality labels the model sees."""
+        return "none"
 
     def __post_init__(self) -> None:
         check_sizes(n_latent=self.n_latent, n_hidden=self.n_hidden, n_layers=self.n_layers)

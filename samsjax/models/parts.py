@@ -1,5 +1,6 @@
 """Pieces of generative and variational programs that several models share. Each binds its networks to named sites."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -9,13 +10,13 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 from numpyro.contrib.module import flax_module
 
-from samsjax.effects import cells, offset
+from samsjax.effects import cells, offset, weighted
 from samsjax.errors import InputError
 from samsjax.likelihoods import Decoder
 from samsjax.models.base import DataStatistics, ModelConfig, check_sizes
 from samsjax.networks import EmbeddingNetwork, GaussianNetwork, uniform_fan_in, zeros
 from samsjax.normalization import normalize
-from samsjax.rotation.axes import EffectParameters, EmbeddingOfMask, EmbeddingTables, LatentAxes
+from samsjax.rotation.axes import EffectParameters, EmbeddingOfMask, EmbeddingTables, LatentAxes, Path
 from samsjax.types import Batch
 
 
@@ -62,18 +63,30 @@ def standard_normal(name: str, n_rows: int, n_columns: int, scale: float = 1.0) 
 
 
 def observe_genes(
-    config: ModelConfig, statistics: DataStatistics, z: Array, batch: Batch, dosage_term: Array | None = None
+    config: ModelConfig,
+    statistics: DataStatistics,
+    z: Array,
+    batch: Batch,
+    *more: Float[Array, "cell _"],
+    dosage_term: Array | None = None,
+    n_layers: int | None = None,
 ) -> None:
     """Decode the cells' latent states and observe (or draw) their genes at site "x"; inside the plate of cells.
 
-    The decoder sees the batch's covariates, if it has any. `dosage_term` (cell, hidden) is what the dosages add before
-    the decoder's first activation, for models that decode them directly.
+    The decoder sees `more` parts of the state if there are any, and the batch's covariates, if it has any.
+    `dosage_term` (cell, hidden) is what the dosages add before the decoder's first activation, for models that decode
+    them directly. `n_layers` replaces that of the configuration.
     """
     n_added = 0 if dosage_term is None else statistics.n_perturbations
-    decoder = Decoder(config.likelihood, statistics.n_genes, config.n_layers, config.n_hidden, n_added)
-    inputs = (z, batch.library_size, *covariates(batch))
+    decoder = Decoder(config.likelihood, statistics.n_genes, n_layers or config.n_layers, config.n_hidden, n_added)
+    inputs = (z, batch.library_size, *more, *covariates(batch))
     network = flax_module("decoder", decoder, *inputs, added=dosage_term)
-    numpyro.sample("x", network(*inputs, added=dosage_term), obs=batch.x)
+    genes = network(*inputs, added=dosage_term)
+    if batch.observation_weight is None:
+        numpyro.sample("x", genes, obs=batch.x)
+    else:
+        with weighted(batch.observation_weight):
+            numpyro.sample("x", genes, obs=batch.x)
 
 
 def additive_cells(
@@ -116,19 +129,30 @@ def encode_basal(
     encode_cells("z_basal", config, statistics, batch, *more)
 
 
+def first_kernel(network: str, part: int) -> Path:
+    """The kernel by which a network sees one of its inputs."""
+    return (f"{network}$params", "trunk", "layer_0", f"kernel_{part}")
+
+
+def heads(networks: Sequence[str], head: str) -> tuple[Path, ...]:
+    """Kernels and biases of the named head ("loc" or "log_variance") of Gaussian networks, by their parameter sites."""
+    return tuple((network, head, name) for network in networks for name in ("kernel_0", "bias"))
+
+
+def effect_networks(effects: EffectParameters) -> list[str]:
+    """Parameter sites of the Gaussian networks that give the effects."""
+    return [effects.embedding.params] if isinstance(effects.embedding, EmbeddingOfMask) else []
+
+
 def additive_axes(effects: EffectParameters, *, mean_field_encoder: bool) -> LatentAxes:
     """Where latent space appears in the networks of an additive model (`additive_cells`, `encode_basal`)."""
-    first = ("trunk", "layer_0")
-    decoder, encoder = ("decoder$params", *first, "kernel_0"), ("encoder$params", *first, "kernel_1")
-    of_effects = [effects.embedding.params] if isinstance(effects.embedding, EmbeddingOfMask) else []
-    gaussian_networks = ["encoder$params", *of_effects]
+    decoder, encoder = first_kernel("decoder", 0), first_kernel("encoder", 1)
+    networks = ["encoder$params", *effect_networks(effects)]
     return LatentAxes(
         effects=effects,
-        into=tuple((network, "loc", name) for network in gaussian_networks for name in ("kernel_0", "bias")),
+        into=heads(networks, "loc"),
         out_of=(decoder,) if mean_field_encoder else (decoder, encoder),
-        log_variances=tuple(
-            (network, "log_variance", name) for network in gaussian_networks for name in ("kernel_0", "bias")
-        ),
+        log_variances=heads(networks, "log_variance"),
     )
 
 
@@ -164,3 +188,18 @@ def correlated_embedding(
     identity = shared_parameter("identity", table, uniform_fan_in(n_inputs), batch.rows)
     module = EmbeddingNetwork(config.n_latent, embedding.embedding_n_layers, n_hidden, n_inputs)
     return dist.Normal(*flax_module("embedding", module, mask, identity)(mask, identity)).to_event(1)
+
+
+def embedding_posterior(
+    config: ModelConfig,
+    embedding: EmbeddingNetworkConfig,
+    statistics: DataStatistics,
+    mask: Float[Array, "row latent"],
+    batch: Batch,
+    *,
+    correlated: bool,
+) -> dist.Distribution:
+    """q(E | mask): `correlated_embedding` or, not correlated, `mean_field_embedding`."""
+    if correlated:
+        return correlated_embedding(config, embedding, statistics, mask, batch)
+    return mean_field_embedding(config, statistics, batch)

@@ -17,88 +17,37 @@ batch; the KL of masks and embeddings is exact in every step, not spread over ce
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
-
-from samsjax.distributions import StraightThroughBernoulli
-from samsjax.effects import perturbations
-from samsjax.errors import check_choice, check_range
-from samsjax.models.base import DataStatistics, ModelConfig
-from samsjax.models.parts import (
-    MEAN_FIELD_EMBEDDING,
-    EmbeddingNetworkConfig,
-    additive_axes,
-    additive_cells,
-    correlated_embedding,
-    correlated_embedding_parameters,
-    encode_basal,
-    mean_field_embedding,
-    shared_parameter,
-    standard_normal,
+from samsjax.models.base import DataStatistics
+from samsjax.models.parts import additive_axes, additive_cells, encode_basal
+from samsjax.models.sparse import (
+    SparseEffectsConfig,
+    SparsePosterior,
+    model_sparse_effects,
+    sparse_effect_parameters,
 )
-from samsjax.networks import zeros
-from samsjax.rotation.axes import EffectParameters, LatentAxes
+from samsjax.rotation.axes import LatentAxes
 from samsjax.types import Batch, ModelGuide
-
-GUIDES = ("mean_field", "correlated")
 
 
 @dataclass(frozen=True)
-class SAMSVAEConfig(EmbeddingNetworkConfig, ModelConfig):
+class SAMSVAEConfig(SparseEffectsConfig):
     """Sizes, priors and guide of SAMS-VAE."""
-
-    guide: Literal["mean_field", "correlated"] = "mean_field"
-    """Posterior of the effects: independent per entry, or effects that depend on the mask through a network."""
-    mean_field_encoder: bool = False
-    """Hide the perturbation's offset from the encoder of the basal state."""
-    mask_prior_prob: float = 0.01
-    """Prior probability that a perturbation acts on a latent dimension; smaller = sparser masks."""
-    embedding_prior_scale: float = 1.0
-    """Prior standard deviation of an effect's size."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_embedding()
-        check_choice("guide", self.guide, GUIDES)
-        check_range("mask_prior_prob", self.mask_prior_prob, above=0.0, below=1.0)
-        check_range("embedding_prior_scale", self.embedding_prior_scale, above=0.0)
 
 
 def latent_axes(config: SAMSVAEConfig) -> LatentAxes:
     """How latent space can be rotated."""
-    embedding = (
-        correlated_embedding_parameters(config.n_latent, config)
-        if config.guide == "correlated"
-        else MEAN_FIELD_EMBEDDING
-    )
-    effects = EffectParameters(embedding, mask_logits="mask_logits")
-    return additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
+    return additive_axes(sparse_effect_parameters(config), mean_field_encoder=config.mean_field_encoder)
 
 
 def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
     """The NumPyro programs of SAMS-VAE for data of these sizes."""
 
     def model(batch: Batch) -> None:
-        shape = (batch.rows.shape[0], config.n_latent)
-        with perturbations(batch):
-            mask = numpyro.sample("mask", dist.Bernoulli(jnp.full(shape, config.mask_prior_prob)).to_event(1))
-            embedding = standard_normal("E", *shape, config.embedding_prior_scale)
-        additive_cells(config, statistics, embedding * mask, batch)
+        additive_cells(config, statistics, model_sparse_effects(config, batch), batch)
 
     def guide(batch: Batch) -> None:
-        with perturbations(batch):
-            table = (statistics.n_perturbations, config.n_latent)
-            logits = shared_parameter("mask_logits", table, zeros, batch.rows)
-            mask = numpyro.sample("mask", StraightThroughBernoulli(logits).to_event(1))
-            posterior = (
-                correlated_embedding(config, config, statistics, mask, batch)
-                if config.guide == "correlated"
-                else mean_field_embedding(config, statistics, batch)
-            )
-            embedding = numpyro.sample("E", posterior)
-        encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
+        effect = SparsePosterior(config, statistics, batch).sample()
+        encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, *statistics.sizes)

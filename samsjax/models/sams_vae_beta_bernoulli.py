@@ -35,10 +35,9 @@ from samsjax.models.parts import (
     EmbeddingNetworkConfig,
     additive_axes,
     additive_cells,
-    correlated_embedding,
     correlated_embedding_parameters,
+    embedding_posterior,
     encode_basal,
-    mean_field_embedding,
     shared_parameter,
     standard_normal,
 )
@@ -99,11 +98,8 @@ def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> Mod
     def guide(batch: Batch) -> None:
         with perturbations(batch):
             mask = numpyro.sample("mask", StraightThroughBernoulli(_mask_logits(config, statistics, batch)).to_event(1))
-            posterior = (
-                correlated_embedding(config, config, statistics, mask, batch)
-                if config.guide == "correlated_bernoulli"
-                else mean_field_embedding(config, statistics, batch)
-            )
+            correlated = config.guide == "correlated_bernoulli"
+            posterior = embedding_posterior(config, config, statistics, mask, batch, correlated=correlated)
             embedding = numpyro.sample("E", posterior)
         encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
 

@@ -98,6 +98,8 @@ class LatentAxes(NamedTuple):
     """Site of the latent state of cells."""
     cells_shifted: bool = False
     """Whether that state includes the effects of perturbations."""
+    cells_turn: bool = True
+    """Whether that state lies in the space that turns; else the effects have a space of their own."""
 
 
 class MaskedEffects(NamedTuple):

@@ -26,14 +26,20 @@ VARIANTS = {
     "cpa_vae": [{}, {"mean_field_encoder": True}],
     "svae_plus": [{}],
     "conditional_vae": [{}],
+    "cradle_vae": [
+        {},
+        {"guide": "correlated", "embedding_n_hidden": 6, "composition": "concatenation"},
+        {"indicators": "each", "artifact_posterior": "network", "embedding_n_hidden": 6},
+        {"mean_field_encoder": True, "counterfactual_weight": 0.0},
+    ],
 }
 
 
 def cases():
-    """Every model and guide with every likelihood; an encoder that sees less meets only the first likelihood."""
+    """Every variant of every model; the first of each model with every likelihood, others with the first one."""
     for name in MODELS:
-        for variant in VARIANTS.get(name, []):
-            for likelihood in list(LIKELIHOODS)[: 1 if "mean_field_encoder" in variant else None]:
+        for place, variant in enumerate(VARIANTS.get(name, [])):
+            for likelihood in list(LIKELIHOODS)[: 1 if place else None]:
                 yield case(name, variant, likelihood)
 
 
@@ -58,7 +64,7 @@ def case(name, variant, likelihood):
 
 def data_for(config: ModelConfig) -> PerturbationData:
     """The small screen as this model can be trained on it: continuous values, one perturbation per cell."""
-    data = small.screen()
+    data = small.labelled(small.screen())
     if not models_counts(config.likelihood):
         data = _standardised(data)
     return data if config.composes else _combinations_as_unique(data)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
 from samsjax.data import PerturbationData
+from samsjax.data.artifacts import artifact_names
 from samsjax.effects import CELLS as CELLS_PLATE
 from samsjax.inference.batching import DeviceData, gather, to_device
 from samsjax.inference.fitted import statistics_of
@@ -80,12 +81,14 @@ class Subject:
 
 def subject(config: ModelConfig, data: PerturbationData) -> Subject:
     """A model on the cells of `data`."""
-    model_guide = build_model(config, statistics_of(data, config.normalization))
+    artifacts = artifact_names(data, config.quality_indicators)
+    model_guide = build_model(config, statistics_of(data, config.normalization, artifacts=artifacts))
     initial = initial_parameters(jax.random.key(0), model_guide)
     leaves, structure = jax.tree.flatten(initial)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return Subject(config, model_guide, initial, jax.tree.unflatten(structure, moved), to_device(data))
+    device_data = to_device(data, artifacts=artifacts)
+    return Subject(config, model_guide, initial, jax.tree.unflatten(structure, moved), device_data)
 
 
 def of_cells(weights: LogWeights) -> dict[str, Any]:

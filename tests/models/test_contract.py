@@ -13,7 +13,7 @@ from tests.models.subject import CELLS, subject
 
 @pytest.fixture(scope="module")
 def data():
-    return small.screen()
+    return small.labelled(small.screen())
 
 
 @pytest.mark.parametrize("config", cases())

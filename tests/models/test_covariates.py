@@ -37,11 +37,13 @@ def data():
 @pytest.mark.parametrize("name", MODELS)
 def test_encoder_and_decoder_see_the_levels(data, name):
     config = MODELS[name].config(n_latent=4, n_hidden=8, covariates=NAMES)
-    levels = vocabulary_of(data, NAMES).covariates
-    model_guide = build_model(config, statistics_of(data, config.normalization, levels))
+    data = small.labelled(data)
+    vocabulary = vocabulary_of(data, NAMES, config.quality_indicators)
+    seen = vocabulary.covariates, vocabulary.artifacts
+    model_guide = build_model(config, statistics_of(data, config.normalization, *seen))
     assert model_guide.n_levels == 5
     params = initial_parameters(jax.random.key(0), model_guide)
-    batch = gather(to_device(data, levels), jnp.arange(8), jnp.ones(data.n_perturbations))
+    batch = gather(to_device(data, *seen), jnp.arange(8), jnp.ones(data.n_perturbations))
     assert_array_equal(batch.covariates.sum(axis=1), np.full(8, 2.0))
 
     def weights(params, covariates):
