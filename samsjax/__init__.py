@@ -26,6 +26,7 @@ from samsjax.errors import InputError
 from samsjax.evaluation import (
     EffectsConfig,
     EvaluationConfig,
+    counterfactual,
     data_effects,
     effect_scores,
     evaluate,
@@ -51,6 +52,7 @@ from samsjax.models import (
     MODELS,
     ConditionalVAEConfig,
     CPAVAEConfig,
+    CRADLEVAEConfig,
     SAMSVAEBetaBernoulliConfig,
     SAMSVAEConfig,
     SVAEPlusConfig,
@@ -62,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MODELS",
     "CPAVAEConfig",
+    "CRADLEVAEConfig",
     "ConditionalVAEConfig",
     "DataConfig",
     "DivergenceError",
@@ -76,6 +79,7 @@ __all__ = [
     "SimulationConfig",
     "TrainConfig",
     "build_model",
+    "counterfactual",
     "data_effects",
     "effect_scores",
     "evaluate",

@@ -6,9 +6,11 @@
 - `data_effects`, `model_effects`: average treatment effects measured and predicted, in the scales of `transforms`;
   `count_noise` takes expectations over counts, `true_effects` are those of a simulation.
 - `effect_posterior`, `recalibration`, `uncertainty`, `tempering`: how sure the model is; `calibration`: coverage.
+- `counterfactual`: measured cells as they would be in another quality.
 - `interactions`: departures from additivity. `generated_cells`, `predictive_checks`: cells drawn from the model.
 - `bounds`: predictive importance-weighted bound per cell, posterior latents.
 - `masks`: agreement with a known mask. `posterior_effects`: effects in latent space.
+- `quality`: is the basal state free of cell quality, and do generated cells pass quality control?
 - `stability`: agreement of fits with each other, up to the order and signs of latents.
 - `gene_responses`: what movements in latent space do to genes. `forward`: what predictions share.
 """
@@ -18,6 +20,7 @@ from samsjax.evaluation.baselines import BASELINES, TrainingEffects, fit_baselin
 from samsjax.evaluation.bounds import posterior_latents, predictive_iwelbo
 from samsjax.evaluation.calibration import Calibration, coverage_of_measured, coverage_of_true_effects
 from samsjax.evaluation.cell_distances import CELL_METRICS
+from samsjax.evaluation.counterfactual import counterfactual
 from samsjax.evaluation.data_effects import data_effects
 from samsjax.evaluation.differential_expression import differentially_expressed
 from samsjax.evaluation.effect_posterior import effect_draws, effect_intervals
@@ -37,6 +40,7 @@ from samsjax.evaluation.model_effects import EffectsConfig, model_effects
 from samsjax.evaluation.posterior_effects import PosteriorEffects, posterior_effects
 from samsjax.evaluation.predictive_checks import PredictiveCheck, predictive_check
 from samsjax.evaluation.predictors import ModelPredictor, Predictor
+from samsjax.evaluation.quality import Quality, QualityConfig, quality_report
 from samsjax.evaluation.scores import Scores, Verdict
 from samsjax.evaluation.scoring import ScoringConfig, score
 from samsjax.evaluation.stability import Member, PairAgreement, Stability, pair_agreement, stability
@@ -65,12 +69,15 @@ __all__ = [
     "PosteriorEffects",
     "PredictiveCheck",
     "Predictor",
+    "Quality",
+    "QualityConfig",
     "Scores",
     "ScoringConfig",
     "Stability",
     "Tempering",
     "TrainingEffects",
     "Verdict",
+    "counterfactual",
     "coverage_of_measured",
     "coverage_of_true_effects",
     "data_effects",
@@ -92,6 +99,7 @@ __all__ = [
     "posterior_latents",
     "predictive_check",
     "predictive_iwelbo",
+    "quality_report",
     "replicate_cells",
     "score",
     "stability",

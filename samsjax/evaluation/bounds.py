@@ -45,7 +45,7 @@ def predictive_iwelbo(
     Raises:
         InputError: for fewer than one particle, or cells with covariates the model does not know.
     """
-    return _over_cells(key, fitted, data, cells, n_particles, _iwelbo_of_batch, values_in_flight)
+    return over_cells(key, fitted, data, cells, n_particles, _iwelbo_of_batch, values_in_flight)
 
 
 def posterior_latents(
@@ -56,7 +56,7 @@ def posterior_latents(
     Raises:
         InputError: for fewer than one particle, or cells with covariates the model does not know.
     """
-    return _over_cells(key, fitted, data, cells, n_particles, _latents_of_batch, VALUES_IN_FLIGHT)
+    return over_cells(key, fitted, data, cells, n_particles, _latents_of_batch)
 
 
 def _iwelbo_of_batch(
@@ -78,20 +78,26 @@ def _latents_of_batch(
     return jax.tree.map(lambda draws: draws.mean(axis=0), jax.vmap(one)(keys, shared))
 
 
-def _over_cells(
+def over_cells(
     key: jax.Array,
     fitted: Fitted,
     data: PerturbationData,
     cells: np.ndarray,
     n_particles: int,
     of_batch: Callable[..., Any],
-    values_in_flight: int,
+    values_in_flight: int = VALUES_IN_FLIGHT,
 ) -> Any:
-    """`of_batch` of every cell, chunk by chunk in one compiled call, in the order of `cells`."""
+    """`of_batch` of every cell, chunk by chunk in one compiled call, in the order of `cells`.
+
+    `of_batch` takes keys and draws of the shared sites by particle, the programs, their parameters and a batch.
+
+    Raises:
+        InputError: for fewer than one particle, or cells with covariates or qualities the model does not know.
+    """
     check_range("n_particles", n_particles, low=1)
     plan = plan_batches(len(cells), max(1, values_in_flight // (n_particles * data.n_genes)))
     places = arrange(jnp.arange(len(cells)), plan)
-    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
+    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates, fitted.vocabulary.artifacts)
     model = (fitted.params, fitted.statistics)
     result = _run_chunks(key, *model, device_data, places, fitted.build, n_particles, of_batch)
     return jax.tree.map(lambda values: in_order(values, places, len(cells)), jax.device_get(result))

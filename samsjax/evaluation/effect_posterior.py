@@ -131,7 +131,7 @@ def _chunks(
     n_genes = fitted.statistics.n_genes
     # A chunk holds a value for every cell, and a result for every draw.
     chunk = max(1, min(len(dosage), values_in_flight // (max(n_cells, n_draws) * n_genes)))
-    technical = technical_of(fitted, config.library_size, config.covariates)
+    technical = technical_of(fitted, config.library_size, config.covariates, config.fails)
     readout = readout_of(fitted, config)._replace(paired=True)
     for start in range(0, len(dosage), chunk):
         arms, n_real = arms_of(perturbation_index, dosage, start, chunk)

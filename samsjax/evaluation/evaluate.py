@@ -1,6 +1,11 @@
-"""One evaluation of a fitted model: bounds, effects beside baselines and ceilings, uncertainty, checks, the truth."""
+"""One evaluation of a fitted model: bounds, effects beside baselines and ceilings, uncertainty, checks, the truth.
 
-from dataclasses import dataclass, field
+Where cells carry quality labels, effects can be measured on good cells alone: it is their effects that models of
+quality predict, and a perturbation whose cells fail more often than controls would seem to cause what failing does.
+Bounds and predictive checks are always of all held-out cells, under the quality they have.
+"""
+
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import jax
@@ -9,7 +14,7 @@ import numpy as np
 from samsjax.data.dataset import SPLITS, PerturbationData
 from samsjax.data.encoding import Treatments, treatments
 from samsjax.data.simulate import Truth
-from samsjax.errors import check_choice, check_range
+from samsjax.errors import InputError, check_choice, check_range
 from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.baselines import TrainingEffects
 from samsjax.evaluation.bounds import predictive_iwelbo
@@ -22,14 +27,15 @@ from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.evaluation.posterior_effects import PosteriorEffects, posterior_effects
 from samsjax.evaluation.predictive_checks import PredictiveCheck, predictive_check
 from samsjax.evaluation.predictors import ModelPredictor, Remembered
+from samsjax.evaluation.quality import Quality, QualityConfig, quality_report
+from samsjax.evaluation.quality.cells import HELD_OUT
 from samsjax.evaluation.scores import Scores
 from samsjax.evaluation.scoring import ScoringConfig, score
 from samsjax.evaluation.uncertainty import N_CELLS, N_DRAWS, Uncertainty, uncertainty
 from samsjax.inference.fitted import Fitted
 
 EXTENTS = ("published", "scores", "full")
-HELD_OUT = ("test", "val")
-"""Splits that can be scored, the preferred one first."""
+QUALITIES = ("auto", "all", "good")
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,19 @@ class EvaluationConfig:
     """Treatment effects: draws, scale, library size."""
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     """Scores beside baselines: metrics, noise, limits."""
+    quality: Literal["auto", "all", "good"] = "auto"
+    """Cells on which effects are measured: all, or those that pass quality control; auto = good ones for a model that
+    knows quality."""
+    quality_report: QualityConfig = field(default_factory=QualityConfig)
+    """Quality of generated cells, and what the basal state tells of it, where cells carry quality labels."""
     extent: Literal["published", "scores", "full"] = "full"
     """published = bounds and the pooled scores of the papers; scores = also baselines, ceilings and intervals of
-    scores; full = also intervals of effects, predictive checks and interactions."""
+    scores; full = also intervals of effects, predictive checks, interactions and the quality of cells."""
 
     def __post_init__(self) -> None:
         check_range("iwelbo_particles", self.iwelbo_particles, low=1)
         check_choice("extent", self.extent, EXTENTS)
+        check_choice("quality", self.quality, QUALITIES)
 
 
 class Evaluation(NamedTuple):
@@ -75,6 +87,18 @@ class Evaluation(NamedTuple):
     uncertainty: Uncertainty | None = None
     check: PredictiveCheck | None = None
     interactions: Interactions | None = None
+    quality: Quality | None = None
+    """Of cells drawn from the model and of its basal state; None without quality labels."""
+    of_good_cells: bool = False
+    """Whether effects were measured on cells of good quality alone."""
+
+
+class _Screen(NamedTuple):
+    """Cells on which effects are measured, with rows of treatments as in the whole data."""
+
+    data: PerturbationData
+    treated: Treatments
+    truth: Truth | None
 
 
 def evaluate(
@@ -95,6 +119,9 @@ def evaluate(
         seed: decides all draws.
         truth: of a simulation; rows in the order of the model's perturbations.
         training: what baselines learn from where the data hold no training cells, such as that of a stored run.
+
+    Raises:
+        InputError: for effects on good cells of data without quality labels, or without any good cell.
     """
     config = config or EvaluationConfig()
     key = jax.random.key(seed)
@@ -103,17 +130,35 @@ def evaluate(
     treated = treatments(data)
     predictor = Remembered.of(ModelPredictor(effect_key, fitted, config.effects), treated)
     predicted = predictor.effects(treated)
-    measured = data_effects(data, treated, np.arange(data.n_cells), predicted.transform)
+    screen = _measured_on(fitted, _Screen(data, treated, truth), config.quality)
+    measured = data_effects(screen.data, screen.treated, np.arange(screen.data.n_cells), predicted.transform)
     effects = posterior_effects(latent_key, fitted)
-    result = Evaluation({}, treated, predicted, measured, effects)
+    result = Evaluation({}, treated, predicted, measured, effects, of_good_cells=screen.data is not data)
     metrics = _bounds(bound_key, fitted, data, config.iwelbo_particles)
-    metrics |= _pooled_scores(data, treated, predicted, measured)
+    metrics |= _pooled_scores(screen.data, screen.treated, predicted, measured)
     if config.extent != "published":
-        result = _scored(score_key, result, predictor, data, config, training)
+        result = _scored(score_key, result, predictor, screen, config, training)
     if config.extent == "full":
-        result = _checked(check_key, result, fitted, data, config, truth)
+        result = _checked(check_key, result, fitted, data, screen, config)
     metrics |= _flat(result) | _mask_scores(effects, truth)
     return result._replace(metrics=metrics)
+
+
+def _measured_on(fitted: Fitted, screen: _Screen, quality: str) -> _Screen:
+    """The cells on which effects are measured."""
+    if quality == "all" or (quality == "auto" and not fitted.vocabulary.artifacts):
+        return screen
+    if screen.data.failed is None:
+        raise InputError(
+            "effects on good cells need quality labels, and the cells carry none: label them (--data.quality-criteria, "
+            "--data.quality-key) or measure on all cells (--evaluation.quality all)"
+        )
+    good = ~screen.data.is_failed
+    if not good.any():
+        raise InputError(f"none of {screen.data.n_cells} cells passes quality control: no effect can be measured")
+    treated = replace(screen.treated, assignment=screen.treated.assignment[good])
+    truth = None if screen.truth is None else screen.truth.subset(good)
+    return _Screen(screen.data.subset(good), treated, truth)
 
 
 def _bounds(key: jax.Array, fitted: Fitted, data: PerturbationData, n_particles: int) -> dict[str, float]:
@@ -157,12 +202,12 @@ def _scored(
     key: jax.Array,
     result: Evaluation,
     predictor: Remembered,
-    data: PerturbationData,
+    screen: _Screen,
     config: EvaluationConfig,
     training: TrainingEffects | None,
 ) -> Evaluation:
     """With scores on the first held-out split in which a treatment has enough cells, if there is one."""
-    treated, transform = result.treatments, result.model.transform
+    data, treated, transform = screen.data, screen.treated, result.model.transform
     for split in HELD_OUT:
         cells = data.cells(split)
         n_cells = np.bincount(treated.assignment[cells][treated.assignment[cells] >= 0])
@@ -177,22 +222,27 @@ def _checked(
     result: Evaluation,
     fitted: Fitted,
     data: PerturbationData,
+    screen: _Screen,
     config: EvaluationConfig,
-    truth: Truth | None,
 ) -> Evaluation:
-    """With intervals of effects, predictive checks on held-out cells, and interactions of combinations."""
+    """With intervals of effects, checks on held-out cells, interactions of combinations, and the quality of cells."""
     interval_key, check_key, interaction_key = jax.random.split(key, 3)
-    treated = result.treatments
-    sure = uncertainty(interval_key, fitted, data, treated, result.model, config.effects, result.effects, truth)
+    treated = screen.treated
+    sure = uncertainty(
+        interval_key, fitted, screen.data, treated, result.model, config.effects, result.effects, screen.truth
+    )
     result = result._replace(uncertainty=sure, model=sure.effects)
     held_out = next((cells for cells in map(data.cells, HELD_OUT) if len(cells) > 1), None)
     if held_out is not None:
         result = result._replace(check=predictive_check(check_key, fitted, data, held_out))
-    if fitted.config.composes and ((treated.dosage != 0).sum(axis=1) > 1).any():
+    if fitted.config.composes and ((screen.data.dosage != 0).sum(axis=1) > 1).any():
         departures = interactions(
-            interaction_key, fitted, data, config=config.effects, n_draws=N_DRAWS, n_cells=N_CELLS
+            interaction_key, fitted, screen.data, config=config.effects, n_draws=N_DRAWS, n_cells=N_CELLS
         )
         result = result._replace(interactions=departures)
+    if data.failed is not None:
+        report = quality_report(jax.random.fold_in(key, 1), fitted, data, config.quality_report, config.effects)
+        result = result._replace(quality=report)
     return result
 
 
@@ -206,6 +256,8 @@ def _flat(result: Evaluation) -> dict[str, float]:
         metrics |= {f"coverage/{name}": calibration.at(0.9) for name, calibration in found.items()}
         if result.uncertainty.network_error is not None:
             metrics["coverage/network_error_share"] = result.uncertainty.network_error.share
+    if result.quality is not None:
+        metrics |= result.quality.metrics()
     if result.check is not None:
         metrics |= {f"check/{statistic.name}": statistic.inside for statistic in result.check.statistics}
     return metrics

@@ -4,6 +4,7 @@ What predictions of treatments (`model_effects`, `effect_posterior`) and of move
 (`gene_responses`) share.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
+from samsjax.data.artifacts import chosen_artifacts
 from samsjax.data.covariates import chosen_codes, one_hot
 from samsjax.distributions import CountLaw, count_law
-from samsjax.errors import InputError
+from samsjax.errors import InputError, listing
 from samsjax.evaluation.count_noise import expected_in_scale
 from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.batching import empty_batch
@@ -29,21 +31,32 @@ class Technical(NamedTuple):
     covariates: Float[Array, "combination level"] | None
     """One-hots of distinct combinations; None for a model without covariates."""
     shares: Float[Array, " combination"]
+    artifacts: Float[Array, " artifact"] | None = None
+    """Which quality criteria cells fail; None for a model that does not know the quality of cells."""
 
 
-def technical_of(fitted: Fitted, library_size: float | None, covariates: dict[str, str]) -> Technical:
-    """Library sizes and covariates of the training cells, or those given.
+def technical_of(
+    fitted: Fitted, library_size: float | None, covariates: dict[str, str], fails: Sequence[str] = ()
+) -> Technical:
+    """Library sizes and covariates of the training cells, or those given; good quality, unless cells shall fail some.
 
     Raises:
-        InputError: for covariates or levels the model does not know.
+        InputError: for covariates, levels or quality criteria the model does not know, or cells that shall fail where
+            no training cell did.
     """
+    names = fitted.vocabulary.artifacts
+    artifacts = chosen_artifacts(fails, names)
+    totals = fitted.failed_library_sizes if len(fails) else fitted.library_sizes
+    if totals is None:
+        raise InputError(f"cells that fail {listing(fails)} cannot be predicted: no training cell failed")
     levels = fitted.vocabulary.covariates
     chosen = chosen_codes(covariates, levels)
     combinations = np.where(chosen >= 0, chosen, fitted.covariate_codes)
     return Technical(
-        jnp.asarray(fitted.library_sizes if library_size is None else [library_size]),
+        jnp.asarray(totals if library_size is None else [library_size]),
         jnp.asarray(one_hot(combinations, levels), dtype=jnp.float32) if levels else None,
         jnp.asarray(fitted.covariate_shares),
+        jnp.asarray(artifacts) if names else None,
     )
 
 
@@ -73,6 +86,7 @@ def one_cell(
         perturbation_index=perturbation_index[None],
         dosage=dosage[None],
         covariates=covariates,
+        artifacts=None if technical.artifacts is None else technical.artifacts[None],
     )
 
 

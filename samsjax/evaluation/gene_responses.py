@@ -62,7 +62,7 @@ def gene_responses(
     check_scale(config, fitted.config.likelihood)
     check_range("n_cells", n_cells, low=1)
     step = typical_steps(effects)
-    technical = technical_of(fitted, config.library_size, config.covariates)
+    technical = technical_of(fitted, config.library_size, config.covariates, config.fails)
     used_first = np.argsort(step == 0, kind="stable").astype(np.int32)
     model = (fitted.params, fitted.statistics, technical)
     response = _responses(
@@ -114,6 +114,7 @@ def _responses(
         row_weight=jnp.ones(1),
         row_cells=jnp.zeros(1),
         covariates=covariates,
+        artifacts=None if technical.artifacts is None else jnp.tile(technical.artifacts, (n_cells, 1)),
     )
     run = partial(forward_trace, model_guide, model_key, params, batch=batch)
 
@@ -122,7 +123,7 @@ def _responses(
 
     control = run({})
     unmoved, draws = expected(control), _draws(control)
-    moved = "z_basal" if "z_basal" in draws else "z"
+    moved = next(name for name in ("offset", "z_basal", "z") if name in draws)
 
     def add(place: Array, responses: Float[Array, "latent gene"]) -> Float[Array, "latent gene"]:
         k = order[place]
@@ -133,6 +134,10 @@ def _responses(
 
 
 def _draws(trace: dict[str, Any]) -> dict[str, Array]:
-    """Values of the latent sites of a trace."""
-    latent = {name: site for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]}
+    """Values of the latent sites of a trace, and of the offset where that is a state of its own."""
+
+    def latent_site(name: str, site: dict[str, Any]) -> bool:
+        return name == "offset" or (site["type"] == "sample" and not site["is_observed"])
+
+    latent = {name: site for name, site in trace.items() if latent_site(name, site)}
     return {name: site["value"] for name, site in latent.items()}

@@ -60,7 +60,7 @@ def generate_cells(
     """
     config = config or EffectsConfig()
     check_composition(fitted.config, dosage[None])
-    technical = technical_of(fitted, config.library_size, config.covariates)
+    technical = technical_of(fitted, config.library_size, config.covariates, config.fails)
     arm = (jnp.asarray(perturbation_index, dtype=jnp.int32), jnp.asarray(dosage, dtype=jnp.float32))
     x, totals = _cells(key, fitted.params, fitted.statistics, technical, *arm, fitted.build, n_cells)
     return GeneratedCells(np.asarray(x), np.asarray(totals))
@@ -148,7 +148,7 @@ def replicates(
         raise InputError("no cells to replicate")
     plan = plan_batches(len(cells), REPLICATES_AT_ONCE)
     places = arrange(jnp.arange(len(cells)), plan)
-    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates)
+    device_data = to_device(data.subset(cells), fitted.vocabulary.covariates, fitted.vocabulary.artifacts)
     x, top = _replicate(key, fitted.params, fitted.statistics, device_data, places, fitted.build, effects)
     return Replicates(*(in_order(np.asarray(values), places, len(cells)) for values in (x, top)))
 

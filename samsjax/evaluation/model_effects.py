@@ -61,7 +61,11 @@ class EffectsConfig:
     covariates: dict[str, str] = field(default_factory=dict, hash=False)
     """Levels of predicted cells, such as batch A; other covariates are averaged over the training cells' levels."""
 
+    fails: tuple[str, ...] = ()
+    """Quality criteria that predicted cells fail, in models that know them; by default cells are of good quality."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fails", (self.fails,) if isinstance(self.fails, str) else tuple(self.fails))
         check_range("n_particles", self.n_particles, low=2)
         check_choice("noise", self.noise, NOISES)
         transform_named(self.transform)
@@ -135,7 +139,7 @@ def model_effects(
     n_treatments = len(labels)
     treatment_chunk = max(1, min(n_treatments, values_in_flight // (16 * n_genes)))
     particle_chunk = max(1, min(config.n_particles, values_in_flight // (treatment_chunk * n_genes)))
-    technical = technical_of(fitted, config.library_size, config.covariates)
+    technical = technical_of(fitted, config.library_size, config.covariates, config.fails)
     static = (fitted.build, readout_of(fitted, config), config.n_particles, particle_chunk)
     parts = []
     for start in range(0, n_treatments, treatment_chunk):

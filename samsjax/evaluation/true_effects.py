@@ -2,6 +2,7 @@
 
 Counts are not read: for every simulated cell the expectation of its expression over the noise of counts is exact
 (`count_noise`). What error is left is that of averaging over the screen's basal states and totals, and is stated.
+Effects are those on cells of good quality: a cell that fails counts with what it would have expressed had it not.
 """
 
 from functools import partial
@@ -41,7 +42,8 @@ def true_effects(
         raise InputError("the screen has no control cells: effects have no reference")
     if truth.theta is None and transform != "counts":
         raise InputError(f"effects in {transform!r} need counts, and the screen holds continuous values; use 'counts'")
-    expression = truth.mean if truth.theta is None else _expected(truth.mean, truth.theta, data.library_size, transform)
+    of_good = truth.mean if truth.good_mean is None else truth.good_mean
+    expression = of_good if truth.theta is None else _expected(of_good, truth.theta, transform)
     n = len(treated.labels)
     group = np.where(treated.assignment < 0, n, treated.assignment)
     mean, variance = group_moments(expression.astype(np.float64), group, n + 1)
@@ -54,20 +56,19 @@ def true_effects(
     )
 
 
-def _expected(mean: np.ndarray, theta: np.ndarray, totals: np.ndarray, transform: str) -> np.ndarray:
+def _expected(mean: np.ndarray, theta: np.ndarray, transform: str) -> np.ndarray:
     """Expected expression of every cell, (cell, gene), against its own total."""
     dispersed = None if np.isinf(theta).all() else jnp.asarray(theta)
     n_chunks = -(-len(mean) // CELLS_AT_ONCE)
     padded = np.pad(mean, ((0, n_chunks * CELLS_AT_ONCE - len(mean)), (0, 0)), constant_values=1.0)
-    exposures = np.pad(totals, (0, len(padded) - len(totals)), constant_values=1.0)
     chunks = [slice(i * CELLS_AT_ONCE, (i + 1) * CELLS_AT_ONCE) for i in range(n_chunks)]
-    of_chunk = [_of_chunk(jnp.asarray(padded[c]), dispersed, jnp.asarray(exposures[c]), transform) for c in chunks]
+    of_chunk = [_of_chunk(jnp.asarray(padded[c]), dispersed, transform) for c in chunks]
     return np.concatenate([np.asarray(values) for values in of_chunk])[: len(mean)]
 
 
-@partial(jax.jit, static_argnums=(3,))
+@partial(jax.jit, static_argnums=(2,))
 def _of_chunk(
-    mean: Float[Array, "cell gene"], theta: Float[Array, " gene"] | None, totals: Float[Array, " cell"], transform: str
+    mean: Float[Array, "cell gene"], theta: Float[Array, " gene"] | None, transform: str
 ) -> Float[Array, "cell gene"]:
     law = CountLaw(mean, None if theta is None else jnp.broadcast_to(theta, mean.shape))
-    return expected_in_scale(law, totals, transform, own_totals=True)
+    return expected_in_scale(law, mean.sum(axis=-1), transform, own_totals=True)

@@ -1,13 +1,13 @@
 """True effects of simulated screens: exact where counts have none of their noise, near what many cells measure."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import samsjax
-from samsjax.data import simulate
+from samsjax.data import ArtifactSimulationConfig, SimulationConfig, simulate, simulate_artifacts
 from samsjax.errors import InputError
 from samsjax.evaluation.true_effects import true_effects
 from tests import small
@@ -38,6 +38,18 @@ def test_measured_effects_scatter_about_them(screen, transform):
     # A gene hardly seen has a standard error of nearly zero, so a few may lie far out.
     assert np.abs(z).mean() < 1.0 and (np.abs(z) > 4).mean() < 0.01
     assert true.standard_error.mean() < 0.8 * measured.standard_error.mean()
+
+
+@pytest.mark.parametrize("transform", ["counts", "log2_cp10k"])
+def test_effects_of_a_screen_with_failed_cells_are_those_had_they_not_failed(transform):
+    named = {"n_mito_genes": 3, "n_ribo_genes": 2, "n_confounded": 2}
+    of_screen = {field.name: getattr(small.SCREEN, field.name) for field in fields(SimulationConfig)}
+    data, truth = simulate_artifacts(ArtifactSimulationConfig(**of_screen, **named), seed=1)
+    other, its_truth = simulate(small.SCREEN, seed=1)
+    effects = true_effects(data, samsjax.treatments(data), truth, transform)
+    assert_array_equal(effects.ate, true_effects(other, samsjax.treatments(other), its_truth, transform).ate)
+    biased = true_effects(data, samsjax.treatments(data), truth._replace(good_mean=None), transform)
+    assert np.abs(biased.ate - effects.ate).max() > 0.1
 
 
 def test_what_has_no_truth_is_refused(screen):
