@@ -6,6 +6,7 @@ Nothing here computes a score; it takes what `samsjax.evaluation` returned.
 
 from samsjax.reporting.export import (
     add_latents,
+    counterfactual_to_anndata,
     effects_to_anndata,
     latent_effects_to_anndata,
     latents_key,
@@ -47,6 +48,7 @@ __all__ = [
     "add_latents",
     "agreement_matrix",
     "calibration_curve",
+    "counterfactual_to_anndata",
     "dose_curves",
     "dose_responses",
     "effect_map",

@@ -5,12 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from samsjax.data.dataset import PerturbationData
+from samsjax.data.quality.rule import Criterion, QualityRule
 from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.calibration import LEVELS, Calibration
 from samsjax.evaluation.gene_responses import GeneResponses, typical_steps
 from samsjax.evaluation.metrics import Metric
 from samsjax.evaluation.posterior_effects import PosteriorEffects
 from samsjax.evaluation.predictive_checks import PredictiveCheck, StatisticCheck
+from samsjax.evaluation.quality import CountsRule, ProbeResult, Quality, QualityDistances, QualityRates
+from samsjax.evaluation.quality.artifact_genes import ArtifactGenes
+from samsjax.evaluation.quality.disentanglement import HIDDEN
 from samsjax.evaluation.recalibration import NetworkError
 from samsjax.evaluation.scores import Scores, Unscored, Verdict
 from samsjax.evaluation.uncertainty import Uncertainty
@@ -80,6 +85,7 @@ def example(n_perturbations=12, n_treatments=16, n_genes=40, n_latent=6, n_cells
             "samsjax": "0.1.0",
         },
         "warnings": ["3 treatments have no training cells and are predicted from their parts."],
+        "data": cells(names, genes),
         "fitted": fitted(rng, names, genes),
         "scores": scores(rng, labels),
         "measured": measured,
@@ -98,7 +104,69 @@ def example(n_perturbations=12, n_treatments=16, n_genes=40, n_latent=6, n_cells
         ),
         "doses": doses(),
         "dose_label": "effect on CDKN1A, log2(1 + counts per 10,000)",
+        "of_good_cells": True,
+        "quality": quality(labels),
+        "artifacts": artifacts(n_genes),
     }
+
+
+RULE = QualityRule(
+    (
+        Criterion("n_counts", "below", 1820.0, 6400.0, 1526.7),
+        Criterion("n_genes", "below", -35.0, 2100.0, 711.7),
+        Criterion("percent_hb", "above", 3.1, 0.4, 0.9),
+    ),
+    3.0,
+)
+
+
+def cells(names, genes, n_each=40):
+    """Cells of every perturbation and controls; those of the first fail by haemoglobin, none by genes seen."""
+    rng = np.random.default_rng(1)
+    index = np.repeat(np.arange(-1, len(names)), n_each)
+    failed = rng.random((len(index), 3)) < np.array([0.1, 0.0, 0.03])
+    failed[:, 2] |= (index == 0) & (rng.random(len(index)) < 0.6)
+    return PerturbationData(
+        x=np.ones((len(index), len(genes)), dtype=np.int32),
+        perturbation_index=np.maximum(index, 0)[:, None].astype(np.int32),
+        dosage=(index >= 0)[:, None].astype(np.float32),
+        library_size=np.full(len(index), 6400, dtype=np.float32),
+        gene_names=np.array(genes),
+        perturbation_names=np.array(names),
+        cell_names=np.array([f"cell{i}" for i in range(len(index))]),
+        split=np.array(["train", "train", "val", "test"])[np.arange(len(index)) % 4],
+        failed=failed,
+        criteria=RULE.names,
+        quality_rule=RULE,
+    )
+
+
+def quality(labels):
+    rng = np.random.default_rng(2)
+    levels = {"generated": 0.93, "baseline": 0.99, "real": 0.86, "real_good": 1.0, "real_failed": 0.0}
+    rates = {name: np.clip(rng.normal(level, 0.01, (len(labels), 4)), 0, 1) for name, level in levels.items()}
+    rates["generated"][3] = np.nan
+    names, n_held_out = np.array(["control", *labels[1:]]), rng.integers(20, 600, len(labels))
+    of_cells = QualityRates(CountsRule(RULE, "labels"), names, n_held_out, rates, dict.fromkeys(levels, 800))
+    apart = {"generated": 0.4, "baseline": 0.9, "other_quality": 1.6, "half_split": 0.0}
+    distances = {name: rng.normal(level, 0.1 + level / 4, len(labels)) for name, level in apart.items()}
+    probes = {
+        name: {
+            kind: ProbeResult(area + up, area, 0.03, 0.021, 2400, 310) for kind, up in (("linear", 0), ("mlp", 0.02))
+        }
+        for name, area in {"z_basal": 0.62, HIDDEN: 0.51, "offset": 0.58, "counts": 0.97}.items()
+    }
+    nan = float("nan")
+    probes["offset"]["mlp"] = ProbeResult(nan, nan, nan, nan, 12, 3, "3 of 12 cells failed")
+    return Quality(probes, of_cells, QualityDistances(names, distances))
+
+
+def artifacts(n_genes):
+    rng = np.random.default_rng(3)
+    change = rng.laplace(0, 0.1, (1, n_genes))
+    change[:, :4] += 0.8
+    error = np.full(change.shape, 0.01)
+    return ArtifactGenes(("failed",), change, error, rng.gamma(2, 1, n_genes), "log2_cp10k")
 
 
 def fitted(rng, names, genes):

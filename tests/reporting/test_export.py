@@ -1,5 +1,7 @@
 """What scanpy opens: shapes, names and keys of the AnnData objects that results are written as."""
 
+from dataclasses import fields, replace
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import samsjax
 from samsjax import reporting
+from samsjax.data import Criterion, QualityRule
 from samsjax.errors import InputError
+from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.gene_responses import GeneResponses
 from tests import small
 
@@ -72,3 +76,73 @@ def test_latents_find_their_cells_by_name(fitted, data, latents):
         reporting.add_latents(adata[:-2].copy(), fitted, data, latents)
     with pytest.raises(InputError, match="5 latents for"):
         reporting.add_latents(adata, fitted, data, {"z": latents["z"][:5]})
+
+
+@pytest.mark.filterwarnings("ignore:(quality labels are confounded|no training cell fails):UserWarning")
+@pytest.mark.parametrize("labels", ["true", "measured"])
+def test_a_truth_with_artefacts_is_complete_and_its_labels_can_be_read_back(labels, tmp_path):
+    import anndata
+
+    sizes = {field.name: getattr(small.SCREEN, field.name) for field in fields(small.SCREEN)}
+    named = {"n_mito_genes": 2, "n_ribo_genes": 1, "n_confounded": 2, "labels": labels}
+    data, truth = samsjax.data.simulate_artifacts(samsjax.data.ArtifactSimulationConfig(**sizes, **named))
+    reporting.truth_to_anndata(data, samsjax.treatments(data), truth).write_h5ad(tmp_path / "truth.h5ad")
+    stored = anndata.read_h5ad(tmp_path / "truth.h5ad")
+    assert_array_equal(stored.layers["mean"], truth.mean)
+    assert_array_equal(stored.layers["good_mean"], truth.good_mean)
+    assert_array_equal(stored.uns["truth"]["artifact"], truth.artifact)
+    assert_array_equal(stored.uns["truth"]["confounded"], truth.confounded)
+    assert_array_equal(stored.obs["failed"], truth.failed)
+    columns = data.criteria if labels == "true" else tuple(f"fails_{name}" for name in data.criteria)
+    read = samsjax.data.from_anndata(stored, quality_key=columns, split="column", split_key="split")
+    assert_array_equal(read.failed, data.failed)
+    assert_array_equal(read.x.toarray(), data.x.toarray())
+
+
+def test_a_truth_without_artefacts_says_nothing_of_them():
+    data, truth = samsjax.simulate(small.SCREEN)
+    cells = reporting.truth_to_anndata(data, samsjax.treatments(data), truth)
+    assert set(cells.layers) == {"mean"} and set(cells.obs) == {"perturbation", "split"}
+    assert set(cells.uns["truth"]) == {"perturbation_names", "mask", "effect"}
+
+
+def test_latents_carry_the_quality_of_cells(fitted, data, latents):
+    labelled, treated = small.labelled(data), samsjax.treatments(data)
+    obs = reporting.latents_to_anndata(fitted, labelled, treated, latents, 16).obs
+    assert_array_equal(obs[["n_counts", "percent_mito"]], labelled.failed)
+    rule = QualityRule((Criterion("n_counts", "below", 9.0), Criterion("percent_mito", "above", 5.0)))
+    obs = reporting.latents_to_anndata(fitted, replace(labelled, quality_rule=rule), treated, latents, 16).obs
+    assert_array_equal(obs[["fails_n_counts", "fails_percent_mito"]], labelled.failed)
+    assert "n_counts" not in obs
+
+
+@pytest.mark.parametrize("n_parts", [2, 3])
+def test_parts_of_a_state_side_by_side_are_named(fitted, data, effects, n_parts):
+    z = np.random.default_rng(0).standard_normal((data.n_cells, 4 * n_parts)).astype(np.float32)
+    cells = reporting.latents_to_anndata(fitted, data, samsjax.treatments(data), {"z": z}, 16, effects)
+    assert list(cells.var_names)[:5] == ["basal0", "basal1", "basal2", "basal3", "perturbation0"]
+    assert cells.n_vars == 4 * n_parts and cells.var_names[-1] == ("perturbation3" if n_parts == 2 else "artifact3")
+    assert_array_equal(cells.var["name"][4:8], reporting.latent_names(fitted, effects))
+    assert (cells.var["name"][:4] == "").all() and (cells.var["name"][8:] == "").all()
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"), [((), ("good", "training cells of good quality", 7.0)), (("a", "b"), ("fails a, b", None, 3.0))]
+)
+def test_predictions_say_of_which_quality_they_are(fitted, fails, said):
+    knowing = replace(
+        fitted,
+        vocabulary=fitted.vocabulary._replace(artifacts=("a", "b")),
+        library_sizes=np.full(4, 7.0, np.float32),
+        failed_library_sizes=np.full(4, 3.0, np.float32),
+    )
+    effects = samsjax.EffectsConfig(fails=fails)
+    zeros = np.zeros((1, 24), np.float32)
+    predicted = AverageEffects(np.array(["P1"]), zeros, zeros, zeros[0], "log2_cp10k")
+    found = reporting.predictions_to_anndata(knowing, predicted, effects, np.array([5])).uns["samsjax"]
+    quality, library_size, median = said
+    assert (found["quality"], found["library_size_median"]) == (quality, median)
+    assert found["library_size"] == (library_size or "training cells that fail")
+    unknowing = reporting.predictions_to_anndata(fitted, predicted, samsjax.EffectsConfig(), np.array([5]))
+    assert "quality" not in unknowing.uns["samsjax"]
+    assert unknowing.uns["samsjax"]["library_size"] == "training cells"

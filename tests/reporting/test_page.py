@@ -303,6 +303,7 @@ def test_a_report_shows_what_was_given_in_the_order_of_reading():
     assert everything == [
         "What was run",
         "Data",
+        "Quality of cells",
         "Training",
         "Scores",
         "Caveats",
@@ -312,6 +313,7 @@ def test_a_report_shows_what_was_given_in_the_order_of_reading():
         "Interactions",
         "Doses",
         "Uncertainty and checks",
+        "Quality in the model",
     ]
 
 

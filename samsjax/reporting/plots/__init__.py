@@ -1,4 +1,4 @@
-"""Figures: effects, scores, training, checks and agreement of fits. They need matplotlib, the extra `plot`.
+"""Figures: effects, scores, training, checks, quality of cells, agreement of fits. They need matplotlib (extra `plot`).
 
     axes = effect_map(effects.mean, fitted.vocabulary.perturbation_names)
     save_figure(axes.figure, "effects.svg")
@@ -14,6 +14,7 @@ from samsjax.reporting.plots.checks import calibration_curve, predictive_check
 from samsjax.reporting.plots.effects import effect_map, effect_maps, effects_plane, mask_map, row_order
 from samsjax.reporting.plots.estimators import error_by_draws
 from samsjax.reporting.plots.programmes import programme_bars
+from samsjax.reporting.plots.quality import artifact_changes, distance_dots, failed_shares, probe_dots, rate_dots
 from samsjax.reporting.plots.scores import score_comparison, score_dots
 from samsjax.reporting.plots.training import training_curves
 from samsjax.reporting.plots.treatments import DoseCurve, dose_curves, effect_scatter, effect_scatters
@@ -22,7 +23,9 @@ __all__ = [
     "MARKS",
     "DoseCurve",
     "agreement_matrix",
+    "artifact_changes",
     "calibration_curve",
+    "distance_dots",
     "dose_curves",
     "effect_map",
     "effect_maps",
@@ -30,10 +33,13 @@ __all__ = [
     "effect_scatters",
     "effects_plane",
     "error_by_draws",
+    "failed_shares",
     "mask_map",
     "perturbation_agreement",
     "predictive_check",
+    "probe_dots",
     "programme_bars",
+    "rate_dots",
     "require_matplotlib",
     "row_order",
     "save_figure",

@@ -11,6 +11,8 @@ from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.gene_responses import GeneResponses
 from samsjax.evaluation.posterior_effects import PosteriorEffects
 from samsjax.evaluation.predictive_checks import PredictiveCheck
+from samsjax.evaluation.quality import Quality
+from samsjax.evaluation.quality.artifact_genes import ArtifactGenes
 from samsjax.evaluation.scores import Scores
 from samsjax.evaluation.uncertainty import Uncertainty
 from samsjax.inference.fitted import Fitted
@@ -18,6 +20,8 @@ from samsjax.reporting.page import Page
 from samsjax.reporting.plots import DoseCurve
 from samsjax.reporting.report.checks import doses_section, interactions_section, uncertainty_section
 from samsjax.reporting.report.effects import effects_section, mechanisms_section
+from samsjax.reporting.report.model_quality import model_quality_section
+from samsjax.reporting.report.quality import quality_section
 from samsjax.reporting.report.run import data_section, run_section, training_section
 from samsjax.reporting.report.scores import caveats_section, scores_section, treatments_section
 
@@ -49,6 +53,10 @@ def report(
     dose_table: "pd.DataFrame | None" = None,
     dose_label: str = "effect",
     truth: Mapping[str, float] | None = None,
+    of_good_cells: bool | None = None,
+    quality: Quality | None = None,
+    quality_fails: Sequence[str] = (),
+    artifacts: ArtifactGenes | None = None,
 ) -> Page:
     """The page of a run. Nothing is drawn before it is rendered.
 
@@ -73,13 +81,18 @@ def report(
         dose_table: a row for each perturbation and dose.
         dose_label: of the axis of `doses`, with unit.
         truth: agreement with the truth of a simulation, by name.
+        of_good_cells: whether effects were measured on cells of good quality alone; told for cells with quality labels.
+        quality: of cells drawn from the model, and of its basal state.
+        quality_fails: quality indicators that the drawn cells of `quality` fail; none = they are of good quality.
+        artifacts: what they do to genes; shown with `fitted`.
 
     Raises:
         InputError: for headline metrics that were not computed.
     """
     sections = (
         run_section(facts or {}, settings),
-        data_section(data, fitted, warnings),
+        data_section(data, fitted, warnings, of_good_cells=of_good_cells),
+        quality_section(data, of_good_cells=of_good_cells),
         training_section(fitted),
         scores_section(scores, headline_metrics),
         caveats_section(scores),
@@ -89,5 +102,6 @@ def report(
         interactions_section(interactions),
         doses_section(doses, dose_table, dose_label),
         uncertainty_section(uncertainty, check, effects),
+        model_quality_section(quality, artifacts, data=data, fitted=fitted, fails=quality_fails),
     )
     return Page(title, subtitle, tuple(section for section in sections if section.blocks))

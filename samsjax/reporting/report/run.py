@@ -26,9 +26,15 @@ def run_section(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> Sectio
     return Section("What was run", blocks)
 
 
-def data_section(data: PerturbationData | None, fitted: Fitted | None, warnings: Sequence[str]) -> Section:
-    """Sizes of the data, and what gives reason to be careful."""
-    items = [] if data is None else _data_facts(data)
+def data_section(
+    data: PerturbationData | None,
+    fitted: Fitted | None,
+    warnings: Sequence[str],
+    *,
+    of_good_cells: bool | None = None,
+) -> Section:
+    """Sizes of the data, on how many cells effects were measured if that is known, and reasons to be careful."""
+    items = [] if data is None else _data_facts(data) + _quality_facts(data, of_good_cells=of_good_cells)
     if fitted is not None:
         cells = fitted.n_training_cells
         items += _cells_facts(cells)
@@ -79,6 +85,18 @@ def _data_facts(data: PerturbationData) -> list[tuple[str, Any]]:
         ("median library size", float(np.median(data.library_size))),
         ("library sizes from", data.library_size_source),
     ]
+
+
+def _quality_facts(data: PerturbationData, *, of_good_cells: bool | None) -> list[tuple[str, Any]]:
+    """Cells that fail quality control, for data with quality labels, and those on which effects were measured."""
+    if data.failed is None:
+        return []
+    n_failed = int(data.is_failed.sum())
+    facts = [("cells that fail quality control", f"{n_failed:,} ({n_failed / data.n_cells:.1%})")]
+    if of_good_cells is not None:
+        good = f"{data.n_cells - n_failed:,} good cells of {data.n_cells:,}"
+        facts.append(("effects measured on", good if of_good_cells else f"all {data.n_cells:,} cells, failed ones too"))
+    return facts
 
 
 def _cells_facts(cells: np.ndarray) -> list[tuple[str, Any]]:
