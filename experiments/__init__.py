@@ -3,5 +3,7 @@
 - `python -m experiments.fit`, `experiments.evaluate`, `experiments.predict`, `experiments.pathways`: one run.
 - `experiments.stability`: several fits of one screen, and how well their masks agree.
 - `experiments.sweep`, `experiments.summarize`: many runs, and one table of them.
-- `experiments.norman_ood`, `norman_data_efficiency`, `replogle`, `simulation`: presets, the sweeps of the papers.
+- `experiments.counterfactual`: cells of a stored model's screen without their artefacts.
+- `experiments.norman_ood`, `norman_data_efficiency`, `replogle`, `simulation`, `cradle_norman`, `cradle_dixit`,
+  `cradle_replogle`, `cradle_adamson`: presets, the sweeps of the papers.
 """

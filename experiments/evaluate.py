@@ -3,12 +3,12 @@
     python -m experiments.evaluate --run runs/screen --data.path other.h5ad --out runs/screen-on-other
 
 Genes are matched by name and perturbations by label; how to read the file, and as which study, defaults to how the run
-read its own. All cells count as test cells unless --data.split says otherwise. Writes the same files as
+read its own. All cells count as test cells unless --data.split says otherwise. The quality of cells is judged by the
+thresholds of the run's own training cells, or read from the columns of --data.quality-key. Writes the same files as
 experiments.fit, without history, model and training.npz; baselines are those of the run. Cells the model was trained on
 make scores look better than they are: a warning counts them by name.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import output
-from experiments.cli import check_seed, parse, run, say, take_flag
-from experiments.fit import TRAINING, describe, read_cells, write_results
+from experiments.cli import check_seed, parse, run, say
+from experiments.quality_files import write_quality
+from experiments.refits import widened_as
 from experiments.report import REPORT, write_report
-from experiments.stored import data_settings, load_run
+from experiments.run_files import TRAINING, write_results
+from experiments.screens import describe
+from experiments.stored import inheriting, load_run, read_for
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData
 from samsjax.data.expression import obs_column
 from samsjax.data.files import opened
 from samsjax.data.studies import study_of
-from samsjax.errors import InputError
 from samsjax.evaluation.baselines import TrainingEffects, load_training_effects
-from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
+from samsjax.evaluation.evaluate import EvaluationConfig, evaluate
 from samsjax.evaluation.model_effects import check_scale
-from samsjax.inference.fitted import Fitted
-from samsjax.likelihoods import models_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,12 @@ class EvaluateCommand:
 
 def main(argv: Sequence[str]) -> None:
     """Parse flags with the run's own data settings as defaults, then score."""
-    stored, _ = take_flag(argv, "--run", None)
-    settings = DataConfig(split="test") if stored is None else data_settings(Path(stored))
-    command = parse(_command_with(settings), argv, program="python -m experiments.evaluate", description=__doc__ or "")
+    wanted = inheriting(EvaluateCommand, argv)
+    command = parse(wanted, argv, program="python -m experiments.evaluate", description=__doc__ or "")
     output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.run, command.data.path])
     fitted = load_run(command.run)
     check_scale(command.evaluation.effects, fitted.config.likelihood)
-    data = read_for(fitted, command.data)
+    data = read_for(command.run, fitted, command.data)
     _warn_of_training_cells(command.run, data)
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
@@ -76,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
         settings_read = {"study": None if found is None else found.name, **output.plain(command)}
         output.write_json(folder / output.CONFIG, settings_read)
         output.write_json(folder / "environment.json", output.environment())
+        write_quality(folder, data)
         results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         title = f"{fitted.model_name} of {command.run.name} on {Path(str(command.data.path)).stem}"
         if command.report:
@@ -85,49 +85,6 @@ def main(argv: Sequence[str]) -> None:
     if scores.scores is not None:
         print(reporting.scores_summary(scores.scores))
     print(f"written to {command.out}" + (f"; open {command.out / REPORT}" if command.report else ""))
-
-
-def _command_with(settings: DataConfig) -> type:
-    """`EvaluateCommand` whose data flags default to `settings`."""
-
-    @dataclass(frozen=True, kw_only=True)
-    class Command(EvaluateCommand):
-        data: type(settings) = field(default_factory=lambda: settings)  # type: ignore[valid-type]
-
-    return Command
-
-
-def read_for(fitted: Fitted, config: DataConfig) -> PerturbationData:
-    """The cells of a file in the vocabulary, gene order and exposure scale of a stored model.
-
-    Raises:
-        InputError: without a file, with totals of another kind, or if genes or perturbations do not match.
-    """
-    if config.path is None:
-        raise InputError("--data.path is missing: name the .h5ad file to score the model on")
-    vocabulary, counts = fitted.vocabulary, models_counts(fitted.config.likelihood)
-    source = config.library_size_key or "row_sum"
-    if counts and source != vocabulary.library_size_source:
-        raise InputError(
-            f"library sizes from {source!r}, but the model was trained with {vocabulary.library_size_source!r}; "
-            "totals of another kind are not on its scale (--data.library-size-key)"
-        )
-    return read_cells(
-        config,
-        counts=counts,
-        exposure_scale=vocabulary.exposure_scale if counts else None,
-        vocabulary=vocabulary.perturbation_names,
-        gene_names=vocabulary.gene_names,
-    )
-
-
-def widened_as(run_folder: Path, scores: Evaluation) -> Evaluation:
-    """With effects in latent space as wide as refits of the run asked (`experiments.fit --refits`)."""
-    path = run_folder / "metrics.json"
-    factor = json.loads(path.read_text()).get("tempering/factor") if path.is_file() else None
-    if factor is None or scores.effects is None:
-        return scores
-    return scores._replace(effects=scores.effects.tempered(factor))
 
 
 def stored_training(run_folder: Path, transform: str) -> TrainingEffects | None:

@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 from samsjax.errors import InputError, check_choice
 
-PRESETS = ("norman_ood", "norman_data_efficiency", "replogle", "simulation")
+PRESETS = (
+    *("norman_ood", "norman_data_efficiency", "replogle", "simulation"),
+    *("cradle_norman", "cradle_dixit", "cradle_replogle", "cradle_adamson"),
+)
 """Modules of this package that hold a `GRID`, the experiment of a paper."""
 
 PublishedValue = tuple[float, float] | None

@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import jax
 
 import samsjax
-from experiments import fit, output
+from experiments import output, screens
 from experiments.cli import say
 from experiments.finished import METRICS, differences, flat, read_object
+from experiments.fit_checks import check_command
+from experiments.fit_command import FitCommand, command_from, settings_of
 from experiments.grid import Run
+from experiments.run_files import write_run
 from samsjax.data import PerturbationData, Truth
 from samsjax.errors import InputError
 from samsjax.inference.fitted import Fitted
@@ -33,7 +36,7 @@ class Job(NamedTuple):
     """A run and what its flags mean."""
 
     run: Run
-    command: fit.FitCommand
+    command: FitCommand
     config: dict[str, Any]
     """What its config.json will hold."""
 
@@ -46,7 +49,7 @@ class Outcome(NamedTuple):
     """None if its results are written."""
 
 
-def understood(runs: Sequence[Run]) -> list[fit.FitCommand]:
+def understood(runs: Sequence[Run]) -> list[FitCommand]:
     """The flags of every run, parsed; a mistake names the run.
 
     Raises:
@@ -56,7 +59,7 @@ def understood(runs: Sequence[Run]) -> list[fit.FitCommand]:
     for run in runs:
         try:
             with _naming(run):
-                commands.append(fit.command_from(run.argv))
+                commands.append(command_from(run.argv))
         except SystemExit:
             say(f"in the run {run.label}: {shlex.join(run.argv)}")
             raise
@@ -72,7 +75,7 @@ def _naming(run: Run) -> Iterator[None]:
         raise InputError(f"{run.label}: {error}") from None
 
 
-def jobs_of(runs: Sequence[Run], commands: Sequence[fit.FitCommand], preset: str | None) -> list[Job]:
+def jobs_of(runs: Sequence[Run], commands: Sequence[FitCommand], preset: str | None) -> list[Job]:
     """Runs with their checked commands; files of studies are downloaded where that is asked for, each once.
 
     Raises:
@@ -82,14 +85,14 @@ def jobs_of(runs: Sequence[Run], commands: Sequence[fit.FitCommand], preset: str
     jobs = []
     for run, command in zip(runs, commands, strict=True):
         with _naming(run):
-            fit.check_command(command)
+            check_command(command)
             if command.fetch is not None:
                 wanted = (type(command.data), command.fetch)
                 if wanted not in files:
-                    files[wanted] = fit.fetched(command).data.path
+                    files[wanted] = screens.fetched(command).data.path
                 command = replace(command, fetch=None, data=replace(command.data, path=files[wanted]))
         labels = {} if preset is None else {"preset": preset, "arm": run.arm}
-        settings = output.plain(labels | fit.settings_of(command))
+        settings = output.plain(labels | settings_of(command))
         jobs.append(Job(run, command, json.loads(json.dumps(settings))))
     return jobs
 
@@ -132,18 +135,18 @@ def outcomes(jobs: Sequence[Job], *, everything: bool, together: bool) -> Iterat
 
 def _outcomes_on_one_screen(jobs: Sequence[Job], *, everything: bool, together: bool) -> Iterator[Outcome]:
     try:
-        data, truth = fit.load_data(jobs[0].command)
+        data, truth = screens.load_data(jobs[0].command)
     except InputError as error:
         yield from (Outcome(job, error) for job in jobs)
         return
-    say(fit.describe(data))
+    say(screens.describe(data))
     for alike in _grouped(jobs, _settings_of):
         fits = _fits_together if together else _fits_alone
         for job, fitted in zip(alike, fits([job.command for job in alike], data), strict=True):
             yield Outcome(job, _write(job, fitted, data, truth, everything=everything))
 
 
-def _fits_alone(commands: Sequence[fit.FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
+def _fits_alone(commands: Sequence[FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
     """Fit commands that differ in their seeds alone, one after the other, each to a model or its error."""
     for command in commands:
         try:
@@ -152,7 +155,7 @@ def _fits_alone(commands: Sequence[fit.FitCommand], data: PerturbationData) -> I
             yield error
 
 
-def _fits_together(commands: Sequence[fit.FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
+def _fits_together(commands: Sequence[FitCommand], data: PerturbationData) -> Iterator[Fitted | Failure]:
     """The same as members of one program. Their numbers agree with those of single fits closely, not to the bit."""
     seeds = [command.seed for command in commands]
     try:
@@ -169,7 +172,7 @@ def _write(
         return fitted
     try:
         with output.output_folder(job.run.folder, overwrite=True) as folder:
-            fit.write_run(job.command, fitted, data, truth, folder, everything=everything)
+            write_run(job.command, fitted, data, truth, folder, everything=everything)
             output.write_json(folder / output.CONFIG, job.config)
     except InputError as error:
         return error

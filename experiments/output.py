@@ -45,8 +45,10 @@ def check_folder(path: Path, *, overwrite: bool, inputs: Sequence[Path | None] =
             raise InputError(f"{path} holds {used}, which is to be read, and will not be overwritten")
 
 
-def check_file(path: Path, *, overwrite: bool, suffix: str = ".h5ad") -> None:
+def check_file(path: Path, *, overwrite: bool, suffix: str = ".h5ad", inputs: Sequence[Path | None] = ()) -> None:
     """Refuse an output file that exists or is not named with `suffix`, or a place that cannot be written.
+
+    `inputs` are files about to be read: none of them is ever replaced.
 
     Raises:
         InputError: saying which.
@@ -56,6 +58,8 @@ def check_file(path: Path, *, overwrite: bool, suffix: str = ".h5ad") -> None:
     _check_output(path, overwrite=overwrite)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file")
+    if path.resolve() in [used.resolve() for used in inputs if used is not None]:
+        raise InputError(f"{path} is to be read, and will not be overwritten")
 
 
 def _check_output(path: Path, *, overwrite: bool) -> None:
@@ -139,7 +143,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV with the keys of the first row as header."""
+    """A CSV with the keys of the first row as header, and None as an empty cell; no file without rows."""
+    if not rows:
+        return
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

@@ -5,7 +5,8 @@
 Each perturbation must have had training cells of its own, alone or in combination; combinations and doses need not.
 Writes an AnnData, treatments x genes: X the predicted mean expression, layers ate and ate_se the difference to control
 and its Monte-Carlo error, ate_sd, ate_low and ate_high its posterior standard deviation and 90 % interval given the
-networks, uns["samsjax"] the scale, library size, particles and reference.
+networks, uns["samsjax"] the scale, library size, particles and reference. Of a model that knows the quality of cells,
+predicted cells are good ones, or fail the criteria of --effects.fails, with the library sizes of such training cells.
 """
 
 from collections.abc import Sequence

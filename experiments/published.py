@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from experiments.finished import ABSENT, NO_SETTINGS, FinishedRun, as_typed, differences, flat, in_words
-from experiments.fit import command_from, settings_of
+from experiments.fit_command import command_from, settings_of
 from experiments.grid import Grid, PublishedValue, setting_name
 from samsjax.errors import listing
 

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from experiments import output
 from experiments.cli import WARNINGS
 from samsjax import reporting
 from samsjax.data.dataset import PerturbationData
 from samsjax.evaluation.evaluate import Evaluation
 from samsjax.evaluation.gene_responses import GeneResponses
+from samsjax.evaluation.model_effects import EffectsConfig
+from samsjax.evaluation.quality.artifact_genes import ArtifactGenes, artifact_genes
 from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.fitted import Fitted
 
@@ -66,8 +70,25 @@ def write_report(
         doses=doses,
         dose_label=f"effect, {unit}",
         truth={name: value for name, value in metrics.items() if name.startswith("mask/")},
+        of_good_cells=scores.of_good_cells,
+        quality=scores.quality,
+        quality_fails=_quality_fails(settings),
+        artifacts=_artifacts(settings, fitted, scores),
     )
     reporting.write_page(page, folder / REPORT)
+
+
+def _artifacts(settings: Mapping[str, Any], fitted: Fitted, scores: Evaluation) -> ArtifactGenes | None:
+    """What artefacts do to genes, in the scale of the effects; None for a model that learnt nothing of quality."""
+    if fitted.failed_library_sizes is None:
+        return None
+    key = jax.random.fold_in(jax.random.key(settings.get("seed") or 0), 3)
+    return artifact_genes(key, fitted, EffectsConfig(transform=scores.model.transform))  # type: ignore[arg-type]
+
+
+def _quality_fails(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Quality indicators of the generated cells that were judged."""
+    return tuple(settings["evaluation"]["effects"]["fails"])
 
 
 def _facts(settings: Mapping[str, Any], fitted: Fitted, metrics: Mapping[str, float]) -> dict[str, Any]:

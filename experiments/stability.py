@@ -26,8 +26,10 @@ import numpy as np
 import tyro
 
 import samsjax
-from experiments import fit, output
+from experiments import output, screens
 from experiments.cli import check_seed, run, say
+from experiments.fit_checks import check_command
+from experiments.fit_command import FitCommand, command_from, settings_of
 from samsjax.data import PerturbationData, halves
 from samsjax.errors import InputError, check_range, listing
 from samsjax.evaluation.masks import mask_agreement
@@ -84,14 +86,14 @@ def main(argv: Sequence[str]) -> None:
     command, flags = tyro.cli(
         StabilityCommand, args=list(argv), prog=PROGRAM, description=__doc__, return_unknown_args=True
     )
-    settings = fit.command_from([*flags, "--out", str(command.out)], program=PROGRAM)
-    fit.check_command(settings)
+    settings = command_from([*flags, "--out", str(command.out)], program=PROGRAM)
+    check_command(settings)
     if command.plot:
         _check_plots()
     output.check_folder(command.out, overwrite=settings.overwrite, inputs=[settings.data.path, settings.fetch])
-    settings = fit.fetched(settings)
-    data, truth = fit.load_data(settings)
-    say(fit.describe(data))
+    settings = screens.fetched(settings)
+    data, truth = screens.load_data(settings)
+    say(screens.describe(data))
     check_masks(settings.model, data)
     plan = planned(data, command.seeds, command.halves, settings.seed)
     known = known_to_all(plan)
@@ -99,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
         found = stability(list(_fits(plan, settings, known)), data.perturbation_names[known])
         truth_scores = {} if truth is None else scores_against(truth.mask[known], found)
         output.write_json(
-            folder / output.CONFIG, {"seeds": command.seeds, "halves": command.halves} | fit.settings_of(settings)
+            folder / output.CONFIG, {"seeds": command.seeds, "halves": command.halves} | settings_of(settings)
         )
         write_results(folder, found, carrying_cells(data)[known], plot=command.plot)
         output.write_json(folder / "metrics.json", found.scores | truth_scores)
@@ -147,7 +149,7 @@ def known_to_all(plan: Sequence[Planned]) -> np.ndarray:
     return known
 
 
-def _fits(plan: Sequence[Planned], settings: fit.FitCommand, known: np.ndarray) -> Iterator[Member]:
+def _fits(plan: Sequence[Planned], settings: FitCommand, known: np.ndarray) -> Iterator[Member]:
     """Fit one model after the other and keep the effects of the known perturbations."""
     for number, (label, division, data, seed) in enumerate(plan, 1):
         start = time.perf_counter()

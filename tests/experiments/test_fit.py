@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import fit
+from experiments import fit, run_files, screens
+from experiments.fit_checks import check_command
+from experiments.fit_command import command_from, settings_of
 from samsjax import reporting
 from samsjax.errors import InputError
 from samsjax.evaluation import evaluate, gene_responses
@@ -101,10 +103,10 @@ def test_config_is_complete_and_reads_back(runs, which):
     chosen = {name: config.pop(name) for name in ("model_name", "study", "simulation_name")}
     simulated = "screen" if which == "simulated" else None
     assert chosen == {"model_name": "sams_vae", "study": None, "simulation_name": simulated}
-    command = fit.command_from(flags_of(config))
-    fit.check_command(command)
+    command = command_from(flags_of(config))
+    check_command(command)
     assert key_tree(config) == field_tree(command)
-    assert fit.settings_of(command) == chosen | config
+    assert settings_of(command) == chosen | config
     assert config["simulation"]["n_genes"] == 30 or which == "from_file"
     assert config["train"]["n_steps"] == 20 and config["evaluation"]["effects"]["n_particles"] == 8
 
@@ -138,10 +140,10 @@ def test_mechanisms(runs, tmp_path, capsys):
     logits = np.where(rng.random((6, 4)) < [0.0, 0.3, 0.5, 0.9], 3.0, -3.0)
     params = fitted.params | {"mask_logits": logits, "E_loc": rng.standard_normal((6, 4))}
     fitted = replace(fitted, params=jax.tree.map(jnp.float32, params))
-    command = fit.command_from(["--out", str(tmp_path), *SMALL])
-    data, _ = fit.load_data(command)
+    command = command_from(["--out", str(tmp_path), *SMALL])
+    data, _ = screens.load_data(command)
     scores = evaluate(fitted, data, command.evaluation)
-    fit.write_results(tmp_path, fitted, data, scores, command.evaluation, seed=0)
+    run_files.write_results(tmp_path, fitted, data, scores, command.evaluation, seed=0)
     table = pd.read_csv(tmp_path / "mechanisms.csv", keep_default_na=False)
     assert table.latent.tolist() == list(range(4)) and table.name[0] == "unused"
     assert table.n_perturbations.tolist() == (logits > 0).sum(axis=0).tolist()
@@ -300,7 +302,7 @@ def test_a_failed_overwrite_keeps_the_old_run(run_copy, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "write_results", interrupt)
+    monkeypatch.setattr(run_files, "write_results", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit.main(["--out", str(run_copy), "--overwrite", *SMALL])
     assert names(run_copy) == FILES and names(run_copy.parent) == {"copy"}

@@ -2,8 +2,10 @@
 
 import pytest
 
-from experiments import fit
+from experiments import fit, screens
 from experiments.cli import take_flag
+from experiments.fit_checks import check_command
+from experiments.fit_command import command_from, settings_of
 from samsjax.data import DataConfig
 from samsjax.data.simulations import SIMULATIONS
 from samsjax.data.studies import STUDIES
@@ -61,7 +63,7 @@ REPEATED = {
 @pytest.mark.parametrize("case", REPEATED)
 def test_of_a_repeated_flag_the_last_one_counts(case):
     repeated, once = REPEATED[case]
-    assert fit.command_from(["--out", "run", *repeated]) == fit.command_from(["--out", "run", *once])
+    assert command_from(["--out", "run", *repeated]) == command_from(["--out", "run", *once])
 
 
 @pytest.mark.parametrize(
@@ -86,21 +88,21 @@ def test_a_flag_taken_out_needs_a_value(argv):
 
 
 def test_names_decide_the_types_and_are_recorded():
-    command = fit.command_from(["--out", "run"])
+    command = command_from(["--out", "run"])
     assert type(command.data) is DataConfig and type(command.simulation) is SIMULATIONS["screen"].config
-    recorded = fit.settings_of(command)
+    recorded = settings_of(command)
     assert list(recorded)[:3] == ["model_name", "study", "simulation_name"]
     assert [recorded[name] for name in list(recorded)[:3]] == ["sams_vae", None, "screen"]
     for name, entry in MODELS.items():
-        command = fit.command_from(["--out", "run", "--model", name])
-        assert command.model == entry.config() and fit.settings_of(command)["model_name"] == name
+        command = command_from(["--out", "run", "--model", name])
+        assert command.model == entry.config() and settings_of(command)["model_name"] == name
     for name, entry in SIMULATIONS.items():
-        command = fit.command_from(["--out", "run", "--simulation", name])
-        assert command.simulation == entry.config() and fit.settings_of(command)["simulation_name"] == name
+        command = command_from(["--out", "run", "--simulation", name])
+        assert command.simulation == entry.config() and settings_of(command)["simulation_name"] == name
     for name, entry in STUDIES.items():
-        command = fit.command_from(["--out", "run", "--study", name, "--data.path", "a.h5ad"])
+        command = command_from(["--out", "run", "--study", name, "--data.path", "a.h5ad"])
         assert isinstance(command.data, entry.settings)
-        recorded = fit.settings_of(command)
+        recorded = settings_of(command)
         assert (recorded["study"], recorded["simulation_name"]) == (name, None)
 
 
@@ -151,8 +153,8 @@ def test_names_decide_the_types_and_are_recorded():
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(unwritten, capsys, monkeypatch, flags, words):
-    for name in ("fetch", "load_data", "fit"):
-        monkeypatch.setattr(fit, name, lambda *args, **kwargs: pytest.fail("work was done"))
+    for module, name in ((screens, "fetch"), (fit, "load_data"), (fit, "fit")):
+        monkeypatch.setattr(module, name, lambda *args, **kwargs: pytest.fail("work was done"))
     refused(fit.main, ["--out", unwritten / "run", *MODEL, *flags], words, capsys)
 
 
@@ -166,4 +168,4 @@ def test_what_can_work_is_not_refused():
         ["--simulation", "sams", *CONTINUOUS],
         ["--simulation", "sams", *CONTINUOUS, "--model.likelihood=normal_fixed_variance", "--model.normalization=none"],
     ):
-        fit.check_command(fit.command_from(["--out", "run", *flags]))
+        check_command(command_from(["--out", "run", *flags]))

@@ -8,16 +8,19 @@ from importlib import import_module
 import pytest
 
 from experiments import sweep
-from experiments.finished import flat
-from experiments.fit import check_command, command_from, settings_of
+from experiments.cradle_settings import OWN_SCREEN_2024
+from experiments.finished import differences, flat
+from experiments.fit_checks import check_command
+from experiments.fit_command import command_from, settings_of
 from experiments.grid import PRESETS, expand, narrowed, preset
 from experiments.published import RELATIVE, table_cells
 from samsjax.errors import InputError
-from samsjax.models import MODELS
+from samsjax.models import MODELS, CRADLEVAEConfig
 from tests.data.study_files import LAYOUTS
 from tests.experiments.doors import EVALUATION, read_json
 
 NORMAN = ("norman_ood", "norman_data_efficiency")
+CRADLE = ("cradle_norman", "cradle_dixit", "cradle_replogle", "cradle_adamson")
 SPEC = "sams_vae_published_results.md"
 
 
@@ -140,11 +143,107 @@ def test_replogle_has_the_sweep_of_the_paper():
     assert (grid.vary, grid.seeds) == ({"model.n-latent": ("100", "200")}, (0, 1, 2, 3, 4))
 
 
-def test_the_simulations_try_every_model_on_both():
+CRADLE_PAPER = PAPER | {
+    "seed": 0,
+    "model.guide": "correlated",
+    "model.embedding_n_layers": 4,
+    "model.embedding_n_hidden": 400,
+    "model.embedding_prior_scale": 1.0,
+    "model.mean_field_encoder": False,
+    "train.clip_norm": 100.0,
+    "data.quality_criteria": ["n_counts", "n_genes", "percent_mito", "percent_ribo", "percent_hb", "doublet"],
+    "evaluation.quality": "good",
+    "evaluation.quality_report.n_cells": 100,
+    "evaluation.quality_report.max_treatments": 1000,
+}
+OF_PAIRS = {"data.split": "combinations", "data.train_combinations": 0.75, "data.test_combinations": 0.25}
+OF_CELLS = {"data.split": "random", "data.split_seed": 0}
+# Steps: 2,000 passes of the batches of 512 that the training cells fill.
+SWEEP = {
+    "cradle_norman": (200, 0.01, 0.5, 3e-4, 50, 2000 * 175, OF_PAIRS | {"data.highly_variable": False}),
+    "cradle_dixit": (200, 0.01, 0.5, 3e-4, 50, 2000 * 163, OF_PAIRS | {"data.min_cells_per_gene": 0}),
+    "cradle_replogle": (200, 0.001, 0.05, 1e-3, 100, 2000 * 149, OF_CELLS),
+    "cradle_adamson": (100, 0.001, 0.1, 1e-4, 50, 2000 * 82, OF_CELLS | {"data.min_cells_per_gene": 20}),
+}
+ARTIFACTS = {
+    "model.indicators": "any",
+    "model.artifact_prior_scale": 1.0,
+    "model.artifact_posterior": "network",
+    "model.composition": "concatenation",
+    "model.decoder_n_layers": 2,
+    "model.stop_gradient": "none",
+}
+REFERENCE_2024 = {
+    "model.reference": "failed",
+    "model.pseudo_cell": "median",
+    "model.refresh": "once",
+    "model.divergence": "shipped",
+    "model.reduction": "batch_sum",
+    "model.share_globals": False,
+    "model.weighting": "batch_share",
+    "model.penalize_validation": True,
+    "data.quality_split": "all",
+}
+MEANT = {f"model.{name}": value for name, value in vars(CRADLEVAEConfig()).items()} | {"data.quality_split": "train"}
+
+
+@pytest.mark.parametrize("name", CRADLE)
+def test_cradle_has_the_sweep_of_the_paper(name):
+    n_latent, prior, weight, rate, patience, n_steps, data = SWEEP[name]
+    row = {
+        "study": name.removeprefix("cradle_"),
+        "model.n_latent": n_latent,
+        "model.mask_prior_prob": prior,
+        "train.learning_rate": rate,
+        "train.patience": patience,
+        "train.n_steps": n_steps,
+    }
+    own = {
+        "cradle_vae_reference_2024": {"model.counterfactual_weight": weight, **ARTIFACTS, **REFERENCE_2024},
+        "cradle_vae": {
+            "model.counterfactual_weight": weight,
+            **ARTIFACTS,
+            **{key: MEANT[key] for key in REFERENCE_2024},
+        },
+        "sams_vae": {"data.quality_split": "train"},
+    }
+    assert list(preset(name).arms) == list(own)
+    for arm, settings in own.items():
+        found, expected = of_arm(name, arm), CRADLE_PAPER | data | row | settings
+        assert {key: found[key] for key in expected} == expected
+        assert arm.startswith(found["model_name"])
+    of_pairs = data["data.split"] == "combinations"
+    splits = {"data.split-seed": ("0", "1", "2", "3", "4")} if of_pairs else {}
+    assert preset(name).vary == {"data.quality-mads": ("3", "4", "5")} | splits
+    assert preset(name).seeds == ((0,) if of_pairs else (0, 1, 2, 3, 4))
+    assert preset(name).relative_to == {"arm": "sams_vae"} and not preset(name).published
+
+
+@pytest.mark.parametrize("name", CRADLE)
+def test_cradle_arms_differ_in_what_is_compared_alone(name):
+    reference, meant, sams = (of_arm(name, arm) for arm in preset(name).arms)
+    assert differences(reference, meant, []).keys() == REFERENCE_2024.keys()
+    only = {key for key in meant if key not in sams}
+    assert only == {key for key in MEANT if key.startswith("model.") and key not in sams}
+    assert differences(meant, sams, only).keys() == {"model_name"}
+
+
+def test_the_published_variant_of_cradle_for_a_screen_of_ones_own():
+    screen = ("--data.path", "x.h5ad", "--out", "x", "--data.quality-criteria", "auto")
+    found = flat(settings_of(command_from([*screen, *OWN_SCREEN_2024.split()])))
+    published = of_arm("cradle_replogle", "cradle_vae_reference_2024")
+    of_study = {f"model.{name}" for name in ("n_latent", "n_hidden", "mask_prior_prob", "counterfactual_weight")}
+    of_study |= {f"train.{name}" for name in ("n_steps", "learning_rate", "patience")}
+    shared = [key for key in found if key.startswith(("model", "train.")) or key == "data.quality_split"]
+    assert {key for key in shared if found[key] != published[key]} == of_study
+
+
+def test_the_simulations_try_every_model_without_quality_on_both():
     grid = preset("simulation")
     found = [flat(settings_of(command_from([*grid.flags(arm), "--out", "x"]))) for arm in grid.arms]
     tried = {(settings["simulation_name"], settings["model_name"]) for settings in found}
-    assert tried == {(screen, model) for screen in ("sams", "svae_plus") for model in MODELS}
+    models = {name for name, entry in MODELS.items() if entry.config().quality_indicators == "none"}
+    assert tried == {(screen, model) for screen in ("sams", "svae_plus") for model in models}
     assert all(settings["model.n_latent"] == settings["simulation.n_latent"] == 15 for settings in found)
     assert {settings["model.likelihood"] for settings in found} == {"normal", "poisson"}
 
@@ -194,6 +293,10 @@ def test_published_numbers_are_those_on_record(specs_dir, name):
             assert list(preset(name).published[metric][arm]) == numbers, (metric, arm)
 
 
+SYMBOLS = ("MT-ND1", "RPS2", "HBG1")
+"""Of the first genes in a file: quality criteria go by these names."""
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """Runs a preset at tiny sizes on a small file of its layout. Returns the folder, and the rows of its table."""
@@ -203,9 +306,11 @@ def start(tmp_path_factory):
         file = ()
         if study is not None:
             file = ("--data.path", str(folder / f"{study}.h5ad"))
-            LAYOUTS[study]().write_h5ad(folder / f"{study}.h5ad")
+            adata = LAYOUTS[study]()
+            adata.var_names = [*SYMBOLS, *adata.var_names[len(SYMBOLS) :]]
+            adata.write_h5ad(folder / f"{study}.h5ad")
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*left out")
+            warnings.filterwarnings("ignore", ".*(left out|no training cell fails)")
             sweep.main(["--out", str(folder / name), *file, *flags], preset(name), program=name)
         with (folder / name / "summary.csv").open(newline="") as table:
             return folder / name, list(csv.DictReader(table))
@@ -260,3 +365,18 @@ def test_the_simulations_run(start):
     _, rows = start("simulation", None, *arms, *flags, "--model.n-latent", "4", *TINY)
     assert [row["arm"] for row in rows] == ["conditional_vae_on_sams", "sams_vae_on_svae_plus"]
     assert [row["mask/f1 mean"] == "" for row in rows] == [True, False]
+
+
+def test_cradle_norman_runs(start):
+    arm, *vary = "cradle_vae_reference_2024", "--vary", "data.quality-mads=3", "--vary", "data.split-seed=0"
+    # Doublets need an extra.
+    flags = ("--data.quality-criteria", "n_counts", "percent_mito", "percent_ribo", "percent_hb")
+    tiny = ("--model.n-latent", "4", "--model.embedding-n-hidden", "8", "--model.embedding-n-layers", "1", *TINY)
+    out, (row,) = start("cradle_norman", "norman", "--arms", arm, *vary, *flags, *tiny)
+    assert (row["arm"], row["data.quality_mads"], row["runs"]) == (arm, "3", "1")
+    assert float(row["test/predictive_iwelbo mean"]) < 0 and -1 <= float(row["ate/test/pearson mean"]) <= 1
+    assert not [name for name in row if name.startswith("published ")]
+    text = (out / "summary.md").read_text()
+    assert "train.n_steps 3 instead of 350000" in text and "percent_hb doublet" in text
+    found = flat(read_json(next(out.glob(f"{arm},*")) / "seed-0" / "config.json"))
+    assert {key: found[key] for key in REFERENCE_2024} == REFERENCE_2024 and found["model_name"] == "cradle_vae"

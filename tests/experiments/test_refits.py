@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import fit
+from experiments import fit, refits
 from samsjax.evaluation.calibration import LEVELS, Calibration
 from samsjax.evaluation.tempering import Tempering
 from tests.experiments.doors import FULL, SMALL, read_json, refused, untimed
@@ -23,7 +23,7 @@ def known_factor(monkeypatch):
         asked.append((train.n_steps, seed, n_refits))
         return Tempering(FACTOR, 40, n_refits, Calibration("", 40, np.array(LEVELS), np.array(LEVELS)), (1.0,))
 
-    monkeypatch.setattr(fit, "tempering", known)
+    monkeypatch.setattr(refits, "tempering", known)
     return asked
 
 

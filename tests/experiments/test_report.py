@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 
 from experiments import evaluate, fit
+from experiments.fit_command import command_from
+from experiments.run_files import write_run
+from experiments.screens import load_data
 from experiments.summary import SCORES
 from samsjax.evaluation.baselines import BASELINES
 from samsjax.evaluation.evaluate import Evaluation
@@ -98,9 +101,9 @@ def test_an_evaluation_states_effects_as_widely_as_the_run(run, tmp_path):
 
 
 def test_runs_of_a_sweep_stand_beside_baselines_too(run, tmp_path):
-    command = fit.command_from(["--out", str(tmp_path), *SMALL, *FULL])
-    data, truth = fit.load_data(command)
-    metrics = fit.write_run(command, load(run / "model"), data, truth, tmp_path, everything=False).metrics
+    command = command_from(["--out", str(tmp_path), *SMALL, *FULL])
+    data, truth = load_data(command)
+    metrics = write_run(command, load(run / "model"), data, truth, tmp_path, everything=False).metrics
     assert set(SCORES) - {"mask/f1"} <= {*metrics, "ate/test/pearson", "ate/test/r2"}
     assert "scores/model/edistance" not in metrics and not any(name.startswith("coverage/") for name in metrics)
     assert not (tmp_path / "report.html").exists()

@@ -8,6 +8,9 @@ import pytest
 import scipy.sparse as sp
 
 from experiments import evaluate, fit, output
+from experiments.fit_command import command_from
+from experiments.run_files import write_run
+from experiments.screens import load_data
 from samsjax.data import treatments
 from samsjax.data.simulations import SIMULATIONS, simulation, simulation_name
 from samsjax.errors import InputError
@@ -32,8 +35,10 @@ SIZES = (
     *("--simulation.val-cells", "5", "--simulation.test-cells", "5"),
 )
 TINY = {"n_perturbations": 3, "n_control_cells": 8, "n_genes": 9, "n_latent": 3}
+TINY_SCREEN = TINY | {"n_without_effect": 0, "n_doubles": 2, "cells_per_single": 4, "cells_per_double": 3}
 TINY_OF = {
-    "screen": TINY | {"n_without_effect": 0, "n_doubles": 2, "cells_per_single": 4, "cells_per_double": 3},
+    "screen": TINY_SCREEN,
+    "artifacts": TINY_SCREEN | {"n_mito_genes": 2, "n_ribo_genes": 1, "n_confounded": 1},
     "sams": TINY | {"n_hidden": 9, "train_cells": 3, "val_cells": 1, "test_cells": 1},
     "svae_plus": TINY | {"n_hidden": 9, "train_cells": 3, "val_cells": 1, "test_cells": 1},
 }
@@ -49,7 +54,7 @@ def simulated(request, tmp_path_factory):
 
 def test_the_run_holds_the_simulation_and_its_truth(simulated):
     name, run = simulated
-    command = fit.command_from(["--out", "run", "--simulation", name, *SIZES])
+    command = command_from(["--out", "run", "--simulation", name, *SIZES])
     data, truth = SIMULATIONS[name].simulate(command.simulation, seed=0)
     config = read_json(run / "config.json")
     assert (config["simulation_name"], config["study"]) == (name, None)
@@ -126,10 +131,10 @@ def test_a_run_is_written_with_or_without_large_files_and_metrics_last(runs, tmp
         path.write_text(json.dumps(output.plain(value)))
 
     monkeypatch.setattr(output, "write_json", write)
-    command = fit.command_from(["--out", str(runs.simulated), *SMALL])
-    data, truth = fit.load_data(command)
+    command = command_from(["--out", str(runs.simulated), *SMALL])
+    data, truth = load_data(command)
     stored = load(runs.simulated / "model")
-    metrics = fit.write_run(command, stored, data, truth, tmp_path, everything=everything).metrics
+    metrics = write_run(command, stored, data, truth, tmp_path, everything=everything).metrics
     written = {path.name for path in tmp_path.iterdir()}
     assert written == (TABLES if not everything else {path.name for path in runs.simulated.iterdir()})
     assert present[-1] == written - {"metrics.json"} and read_json(tmp_path / "metrics.json") == metrics

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import samsjax
-from experiments import fit, stability
+from experiments import screens, stability
+from experiments.fit_command import command_from
 from samsjax.data import halves
 from samsjax.errors import InputError
 from samsjax.evaluation import Member, PosteriorEffects
@@ -72,8 +73,8 @@ def test_tables_and_scores_tell_the_same(found):
 
 
 def test_a_label_says_which_fit_it_is(found):
-    command = fit.command_from(["--out", "run", *FLAGS])
-    data, truth = fit.load_data(command)
+    command = command_from(["--out", "run", *FLAGS])
+    data, truth = screens.load_data(command)
     rows, metrics = table(found / "masks.csv"), read_json(found / "metrics.json")
     for label, own, seed in (("seed-3", data, 3), ("half-1b", halves(data, seed=(0, 1))[1], 0)):
         fitted = samsjax.fit(own, command.model, command.train, seed=seed)
@@ -110,7 +111,7 @@ def test_the_summary_names_who_agrees_least_and_does_not_praise_empty_masks():
 @pytest.fixture
 def fits(monkeypatch):
     """What would be fitted; the fits diverge when the plan has been followed so far."""
-    loaded, fitted, load_data = [], [], fit.load_data
+    loaded, fitted, load_data = [], [], screens.load_data
 
     def recorded(command):
         loaded.append(command.seed)
@@ -120,7 +121,7 @@ def fits(monkeypatch):
         fitted.append((data, seed))
         raise DivergenceError("training diverged")
 
-    monkeypatch.setattr(fit, "load_data", recorded)
+    monkeypatch.setattr(screens, "load_data", recorded)
     monkeypatch.setattr(samsjax, "fit", diverge)
     return loaded, fitted
 
@@ -175,7 +176,7 @@ def test_perturbations_that_a_fit_does_not_see_are_left_out():
     ],
 )
 def test_what_cannot_work_is_refused_before_data_are_read(unwritten, capsys, monkeypatch, flags, words):
-    monkeypatch.setattr(fit, "load_data", None)
+    monkeypatch.setattr(screens, "load_data", None)
     refused(stability.main, ["--out", unwritten / "out", *flags], words, capsys)
 
 

@@ -7,7 +7,9 @@ import anndata
 import numpy as np
 import pytest
 
-from experiments import evaluate, fit, predict
+from experiments import evaluate, fit, predict, screens
+from experiments.fit_checks import check_command
+from experiments.fit_command import command_from
 from experiments.stored import data_settings
 from samsjax.data import DataConfig, treatments
 from samsjax.data.studies import STUDIES
@@ -131,7 +133,7 @@ def downloads(monkeypatch):
         calls.append((study.name, folder))
         return folder / study.remote.filename
 
-    monkeypatch.setattr(fit, "fetch", download)
+    monkeypatch.setattr(screens, "fetch", download)
     return calls
 
 
@@ -149,11 +151,11 @@ def test_a_fetched_file_is_read_and_its_path_recorded(fitted, tmp_path, download
 
 def test_fetching_twice_downloads_once(fitted, downloads):
     screen = fitted("norman")[1]
-    command = fit.command_from(["--out", "run", "--study", "norman", "--fetch", str(screen.parent)])
-    assert fit.load_data(command)[0].n_cells == N_SMALL
-    command = fit.fetched(command)
-    fit.check_command(command)
-    assert fit.fetched(command) == command and command.data.path == screen and len(downloads) == 2
+    command = command_from(["--out", "run", "--study", "norman", "--fetch", str(screen.parent)])
+    assert screens.load_data(command)[0].n_cells == N_SMALL
+    command = screens.fetched(command)
+    check_command(command)
+    assert screens.fetched(command) == command and command.data.path == screen and len(downloads) == 2
 
 
 def test_a_file_is_not_downloaded_into_what_will_be_replaced(run_copy, capsys, downloads):

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import summarize
 from experiments.finished import find_runs
-from experiments.fit import command_from, settings_of
+from experiments.fit_command import command_from, settings_of
 from experiments.grid import preset
 from experiments.published import RELATIVE, published_tables
 from experiments.summary import Spread

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import samsjax
-from experiments import fit, sweep
+from experiments import screens, sweep
+from experiments.fit_command import command_from, settings_of
 from experiments.grid import Grid, Run, expand, narrowed
 from samsjax.errors import InputError
 from samsjax.inference.training import DivergenceError
@@ -32,7 +33,7 @@ def runs_of(grid, *flags, out="out", **chosen):
 
 
 def settings(run: Run):
-    return fit.settings_of(fit.command_from(run.argv))
+    return settings_of(command_from(run.argv))
 
 
 def test_a_grid_is_every_arm_with_every_setting_and_every_seed():
@@ -177,7 +178,7 @@ def test_a_grid_continues_where_it_stopped(grid, copy, flags, capsys):
 
 
 def test_runs_with_other_settings_are_refused_before_anything_is_fitted(copy, flags, monkeypatch):
-    monkeypatch.setattr(fit, "load_data", None)
+    monkeypatch.setattr(screens, "load_data", None)
     shutil.rmtree(run_folders(copy)[0])
     with pytest.raises(
         InputError, match=r"seed-\d holds a run with train.n_steps 20, and this one has 21; .*overwrite"
@@ -235,7 +236,7 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, flags, capsys):
 @pytest.fixture
 def failing(monkeypatch):
     """Every fit diverges; collects which data were loaded and what was to be fitted."""
-    loaded, fitted, load = [], [], fit.load_data
+    loaded, fitted, load = [], [], screens.load_data
 
     def recorded(command):
         loaded.append((command.simulation.effect_size, command.seed))
@@ -245,7 +246,7 @@ def failing(monkeypatch):
         fitted.append((type(model).__name__, seed))
         raise DivergenceError("training diverged")
 
-    monkeypatch.setattr(fit, "load_data", recorded)
+    monkeypatch.setattr(screens, "load_data", recorded)
     monkeypatch.setattr(samsjax, "fit", diverge)
     return loaded, fitted
 
@@ -279,7 +280,7 @@ def test_the_file_of_a_study_is_downloaded_once(tmp_path, failing, monkeypatch):
         asked.append(command.fetch)
         return replace(command, fetch=None, data=replace(command.data, path=screen))
 
-    monkeypatch.setattr(fit, "fetched", fetched)
+    monkeypatch.setattr(screens, "fetched", fetched)
     with pytest.raises(SystemExit):
         sweep.main(["--out", str(tmp_path / "grid"), "--study", "norman", "--fetch", str(tmp_path), *MODELS])
     assert asked == [tmp_path, None]  # the second time the file is read
@@ -309,7 +310,7 @@ def test_the_list_of_runs_is_that_of_the_grid(tmp_path, grid, flags, capsys):
     sweep.main(["--out", str(tmp_path / "grid"), "--list", *GRID_FLAGS, *flags])
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert all(line[:3] == ["python", "-m", "experiments.fit"] for line in lines) and not (tmp_path / "grid").exists()
-    found = {fit.command_from(line[3:]).out.relative_to(tmp_path / "grid") for line in lines}
+    found = {command_from(line[3:]).out.relative_to(tmp_path / "grid") for line in lines}
     assert found == {folder.relative_to(grid) for folder in run_folders(grid)}
 
 
@@ -329,12 +330,12 @@ def test_the_list_of_runs_is_that_of_the_grid(tmp_path, grid, flags, capsys):
     ],
 )
 def test_a_mistake_in_the_last_run_is_found_before_the_first_fit(unwritten, capsys, monkeypatch, flags, words):
-    monkeypatch.setattr(fit, "load_data", None)
+    monkeypatch.setattr(screens, "load_data", None)
     refused(sweep.main, ["--out", unwritten / "grid", *flags], words, capsys)
 
 
 def test_a_table_of_another_kind_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "load_data", None)
+    monkeypatch.setattr(screens, "load_data", None)
     (tmp_path / "summary.md").write_text("mine")
     with pytest.raises(InputError, match=r"summary.md is not the table of a grid"):
         sweep.main(["--out", str(tmp_path), *SMALL])
