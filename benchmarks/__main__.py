@@ -1,15 +1,16 @@
-"""Choose a benchmark and its settings: `python -m benchmarks {ate,coverage,step,recovery,rotation,together} --help`."""
+"""Choose a benchmark and its settings: `python -m benchmarks NAME --help`, with a name in `CASES`."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import ate, coverage, recovery, rotation, step, together
+from benchmarks import artifacts, ate, coverage, recovery, rotation, step, together
 from benchmarks.report import machine
 from experiments.cli import parse, run
 from samsjax.errors import check_choice
 
 CASES: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "artifacts": (artifacts.ArtifactsBenchmark, artifacts.measure),
     "ate": (ate.AteBenchmark, ate.measure),
     "coverage": (coverage.CoverageBenchmark, coverage.measure),
     "step": (step.StepBenchmark, step.measure),
