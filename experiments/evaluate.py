@@ -79,7 +79,8 @@ def main(argv: Sequence[str]) -> None:
         results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         title = f"{fitted.model_name} of {command.run.name} on {Path(str(command.data.path)).stem}"
         if command.report:
-            write_report(folder, title, settings_read, fitted, data, scores, results, metrics)
+            told = (title, settings_read, fitted, data, scores, results, metrics)
+            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed)
         output.write_json(folder / "metrics.json", metrics)
     print(reporting.metrics_summary(metrics))
     if scores.scores is not None:

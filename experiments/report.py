@@ -1,6 +1,7 @@
 """report.html of a run: what `samsjax.reporting.report` needs, gathered from an evaluation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def write_report(
     scores: Evaluation,
     responses: GeneResponses | None,
     metrics: Mapping[str, float],
+    *,
+    config: EffectsConfig,
+    seed: int,
 ) -> None:
     """Write report.html into the folder of a run: one file that asks nothing of the network.
 
@@ -48,6 +52,8 @@ def write_report(
         scores: its evaluation.
         responses: of genes to latent dimensions.
         metrics: of the run, with times and memory.
+        config: with which effects were predicted.
+        seed: decides draws.
     """
     doses = reporting.dose_responses(scores.treatments, scores.model, scores.data, fitted.vocabulary)
     unit = transform_named(scores.model.transform).unit
@@ -72,23 +78,17 @@ def write_report(
         truth={name: value for name, value in metrics.items() if name.startswith("mask/")},
         of_good_cells=scores.of_good_cells,
         quality=scores.quality,
-        quality_fails=_quality_fails(settings),
-        artifacts=_artifacts(settings, fitted, scores),
+        quality_fails=config.fails,
+        artifacts=_artifacts(fitted, config, seed),
     )
     reporting.write_page(page, folder / REPORT)
 
 
-def _artifacts(settings: Mapping[str, Any], fitted: Fitted, scores: Evaluation) -> ArtifactGenes | None:
-    """What artefacts do to genes, in the scale of the effects; None for a model that learnt nothing of quality."""
+def _artifacts(fitted: Fitted, config: EffectsConfig, seed: int) -> ArtifactGenes | None:
+    """What artefacts do to genes; None for a model that learnt nothing of quality."""
     if fitted.failed_library_sizes is None:
         return None
-    key = jax.random.fold_in(jax.random.key(settings.get("seed") or 0), 3)
-    return artifact_genes(key, fitted, EffectsConfig(transform=scores.model.transform))  # type: ignore[arg-type]
-
-
-def _quality_fails(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Quality indicators of the generated cells that were judged."""
-    return tuple(settings["evaluation"]["effects"]["fails"])
+    return artifact_genes(jax.random.fold_in(jax.random.key(seed), 3), fitted, replace(config, fails=()))
 
 
 def _facts(settings: Mapping[str, Any], fitted: Fitted, metrics: Mapping[str, float]) -> dict[str, Any]:

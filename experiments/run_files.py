@@ -66,7 +66,8 @@ def write_run(
             path = folder / "simulation.h5ad"
             reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
         if command.report:
-            write_report(folder, title_of(command), settings_of(command), fitted, data, scores, results, scores.metrics)
+            told = (title_of(command), settings_of(command), fitted, data, scores, results, scores.metrics)
+            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed)
     else:
         write_effects(folder, fitted, scores)
     output.write_json(folder / "metrics.json", scores.metrics)

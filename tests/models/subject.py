@@ -84,11 +84,15 @@ def subject(config: ModelConfig, data: PerturbationData) -> Subject:
     artifacts = artifact_names(data, config.quality_indicators)
     model_guide = build_model(config, statistics_of(data, config.normalization, artifacts=artifacts))
     initial = initial_parameters(jax.random.key(0), model_guide)
-    leaves, structure = jax.tree.flatten(initial)
+    return Subject(config, model_guide, initial, moved(initial), to_device(data, artifacts=artifacts))
+
+
+def moved(params: Params) -> Params:
+    """Every parameter moved by noise."""
+    leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    device_data = to_device(data, artifacts=artifacts)
-    return Subject(config, model_guide, initial, jax.tree.unflatten(structure, moved), device_data)
+    noisy = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, noisy)
 
 
 def of_cells(weights: LogWeights) -> dict[str, Any]:

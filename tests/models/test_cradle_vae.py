@@ -21,6 +21,7 @@ from samsjax.models import CRADLEVAEConfig, build_model
 from samsjax.models.cradle_vae import _divergence
 from samsjax.types import Reference
 from tests import small
+from tests.models.subject import moved
 
 SIZES = {"n_latent": 4, "n_hidden": 8, "mask_prior_prob": 0.1}
 CELLS = np.arange(12)
@@ -37,12 +38,9 @@ def parts_of(config, data, cells=CELLS):
     """Model, parameters away from their start, and a batch."""
     names = artifact_names(data, config.quality_indicators)
     model_guide = build_model(config, statistics_of(data, config.normalization, artifacts=names))
-    start = initial_parameters(jax.random.key(0), model_guide)
-    leaves, structure = jax.tree.flatten(start)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    params = moved(initial_parameters(jax.random.key(0), model_guide))
     batch = gather(to_device(data, artifacts=names), jnp.asarray(cells), jnp.ones(data.n_perturbations))
-    return model_guide, jax.tree.unflatten(structure, moved), batch
+    return model_guide, params, batch
 
 
 def with_reference(batch, data, cells=CELLS, exists=None):
