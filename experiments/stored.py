@@ -17,7 +17,10 @@ from samsjax.inference.checkpoint import load
 from samsjax.inference.fitted import Fitted
 from samsjax.likelihoods import models_counts
 
-CHOSEN_ANEW = ("path", "split", "split_key")
+CHOSEN_ANEW = (
+    *("path", "split", "split_key", "test_perturbation_names", "perturbation_groups", "perturbation_features"),
+    *("n_feature_clusters", "test_doses"),
+)
 """Settings of the data that other cells do not inherit."""
 
 

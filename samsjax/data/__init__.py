@@ -3,15 +3,17 @@
 Read in this order:
 
 - `dataset`: `PerturbationData`, the arrays every model trains on. It knows nothing of AnnData.
-- `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; the distinct `Treatments` of a data set; reading a
-  treatment to predict. The grammar of labels is in `labels`.
+- `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; reading a treatment to predict. The grammar of labels
+  is in `labels`, the distinct conditions of a data set in `treatments`.
 - `covariates`: categorical covariates as one-hots over the levels of the training cells.
-- `splits`: which cells train, validate and test, by four rules; halves of the training cells.
+- `splits`: which cells train, validate and test, at random, by a column or by combinations; halves of the training
+  cells. `held_out` holds out perturbations or doses, with the groups of `perturbation_groups`; `split_rules` chooses.
 - `studies`: published screens: what their public files mean, how they are split, where they are.
 - `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line. The simulations of
   the papers are in `sams_simulation` and `svae_plus_simulation`; in `artifact_simulation` some cells of the screen fail
   quality, and what they would have been is known. `simulations` is the table that names all of them.
-- `quality`: which cells look technically failed, by rules that generated cells can be judged by too.
+- `quality`: which cells look technically failed, by rules that generated cells can be judged by too; `artifacts`: these
+  labels as numbers a model can see.
 - `anndata`: `from_anndata` and `read_h5ad`, the one border to AnnData. What can be said about a file is in `config`;
   opening files is in `files`, choosing genes and library sizes in `expression`, checks of values in `counts`.
 
@@ -34,6 +36,7 @@ from samsjax.data.encoding import (
     parse_treatment,
     treatments,
 )
+from samsjax.data.held_out import held_out_doses, held_out_perturbations
 from samsjax.data.quality.confounding import Confounding, confounding
 from samsjax.data.quality.rule import Criterion, QualityRule, learn_rule
 from samsjax.data.quality.statistics import cell_statistics
@@ -62,6 +65,8 @@ __all__ = [
     "halves",
     "held_out_combination_cells",
     "held_out_combinations",
+    "held_out_doses",
+    "held_out_perturbations",
     "learn_rule",
     "match_vocabulary",
     "parse_treatment",

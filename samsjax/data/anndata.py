@@ -17,7 +17,6 @@ from samsjax.data.counts import compact
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import (
     Encoding,
-    combination_names,
     encode_labels,
     encode_matrix,
     match_vocabulary,
@@ -28,7 +27,8 @@ from samsjax.data.files import opened
 from samsjax.data.quality.confounding import warn_confounded
 from samsjax.data.quality.labels import quality_labels
 from samsjax.data.quality.rule import QualityRule
-from samsjax.data.splits import column_split, held_out_combination_cells, held_out_combinations, random_split
+from samsjax.data.split_rules import split_by_rule
+from samsjax.data.splits import column_split
 from samsjax.errors import InputError, check_choice, listing, nearest, unknown_name
 
 if TYPE_CHECKING:
@@ -236,15 +236,4 @@ def _split(
     if config.split_key is not None:
         values = obs_column(adata, config.split_key, "split_key")
         return column_split(values, config.split_key, require_train=require_train)
-    seed = config.split_seed
-    if config.split == "test":
-        return np.full(adata.n_obs, "test")
-    if config.split == "combinations":
-        labels = combination_labels
-        if labels is None:
-            labels = combination_names(applied, config.separator, config.control[0])
-        shares = {"train_fraction": config.train_combinations, "test_fraction": config.test_combinations}
-        return held_out_combinations(labels, applied.n_parts, seed=seed, **shares)
-    if config.split == "combination_cells":
-        return held_out_combination_cells(applied.n_parts, fraction=config.train_combinations, seed=seed)
-    return random_split(adata.n_obs, seed=seed)
+    return split_by_rule(config, applied, combination_labels)

@@ -1,4 +1,6 @@
-"""Which cells train, validate and test: four rules that return one label per cell, and halves of the training cells.
+"""Which cells train, validate and test: rules that return one label per cell, and halves of the training cells.
+
+Rules that hold out whole perturbations or doses are in `held_out`, and `split_rules` picks one by its name.
 
 Labels are "train", "val", "test" and "none" (held back). The random rules reproduce the published splits of the
 Replogle and Norman studies bit for bit, which are those of scikit-learn's `train_test_split` with a seed; here they are
@@ -116,6 +118,24 @@ def held_out_combination_cells(n_parts: np.ndarray, *, fraction: float, seed: in
     return _checked(split)
 
 
+def hold_out_cells(tested: np.ndarray, *, seed: int) -> np.ndarray:
+    """Test the given cells and no others; these are split 80/20 into train and val at random.
+
+    Args:
+        tested: bool (cell,).
+        seed: of the shuffle.
+
+    Returns:
+        str (cell,) of "train", "val", "test".
+
+    Raises:
+        InputError: if no training cell would be left.
+    """
+    tested = np.asarray(tested, dtype=bool)
+    rows = _train_and_val(np.flatnonzero(~tested), seed)
+    return _checked(_labels(len(tested), **rows, test=np.flatnonzero(tested)))
+
+
 def column_split(values: Any, key: str, *, require_train: bool = True) -> np.ndarray:
     """Read a split from a column: train, val (valid, validation), test, none, in any case.
 
@@ -184,8 +204,12 @@ def _split_of_singles(n_parts: np.ndarray, seed: int) -> tuple[np.ndarray, np.nd
     combination_cells, others = np.flatnonzero(n_parts >= 2), np.flatnonzero(n_parts < 2)
     if not len(combination_cells):
         raise InputError("no cell carries two or more perturbations: there is no combination to hold out")
-    train, val = _shuffled(len(others), seed, ceil(0.2 * len(others)))
-    return combination_cells, _labels(len(n_parts), train=others[train], val=others[val])
+    return combination_cells, _labels(len(n_parts), **_train_and_val(others, seed))
+
+
+def _train_and_val(cells: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    train, val = _shuffled(len(cells), seed, ceil(0.2 * len(cells)))
+    return {"train": cells[train], "val": cells[val]}
 
 
 def _labels(n_cells: int, **rows: np.ndarray) -> np.ndarray:
