@@ -1,15 +1,26 @@
 """The benchmarks run and print tables of positive times; what they time is their own business."""
 
+from dataclasses import fields, replace
+
+import jax
+import numpy as np
 import pytest
 
 import samsjax
 from benchmarks import __main__ as door
-from benchmarks import ate, coverage, rotation
+from benchmarks import artifacts, ate, coverage, rotation
+from benchmarks.artifacts import ArtifactsBenchmark
 from benchmarks.ate import AteBenchmark
 from benchmarks.coverage import CoverageBenchmark
 from benchmarks.rotation import RotationBenchmark
 from benchmarks.together import TogetherBenchmark, measure
+from samsjax.data.artifact_simulation import ArtifactSimulationConfig
 from samsjax.errors import InputError
+from samsjax.evaluation.quality import QualityConfig
+from samsjax.inference.epochs import fit_arrays
+from samsjax.inference.fitted import statistics_of
+from samsjax.inference.references import draw_references
+from samsjax.models import CRADLEVAEConfig
 from tests import small
 
 
@@ -17,10 +28,18 @@ def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     sizes = ("--n-genes", "20", "--n-latent", "3", "--n-hidden", "4", "--batch-size", "16", "--n-batches", "2")
     door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2"])
     lines = capsys.readouterr().out.splitlines()
-    rows = [line for line in lines if line.startswith("| 1 |")]
-    assert "python" in lines[0] and len(rows) == 3 and "4 -> 40" in rows[-1]
-    assert all(float(cell) > 0 for row in rows[:2] for cell in row.strip("| ").split(" | "))
-    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "--rounds", "1"])
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    timed = [row for row in rows if row[0] in ("sams_vae", "cradle_vae")]
+    assert "python" in lines[0] and [row[:3] for row in timed] == [
+        ["sams_vae", "1", "4"],
+        ["sams_vae", "1", "40"],
+        ["cradle_vae", "1", "4"],
+    ]
+    growth, beside = (row for row in rows if "->" in " ".join(row))
+    assert growth[:2] == ["1", "4 -> 40"] and beside[:2] == ["sams_vae -> cradle_vae", "1"]
+    numbers = [cell for row in timed for cell in row[1:]] + growth[2:] + beside[2:]
+    assert all(float(cell) > 0 for cell in numbers)
+    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "--rounds", "1", "--beside"])
     assert "->" not in capsys.readouterr().out
 
 
@@ -75,3 +94,40 @@ def test_coverage_is_counted_on_every_screen(monkeypatch, capsys):
     assert [row["seed"] for row in rows] == ["0", "1"]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("genes, own", "latent space, own"))
     assert "| mean |" in capsys.readouterr().out
+
+
+def test_models_of_quality_are_compared(monkeypatch, capsys, tmp_path):
+    sizes = {f.name: getattr(small.SCREEN, f.name) for f in fields(small.SCREEN)} | {"n_genes": 40}
+    screen = ArtifactSimulationConfig(**sizes, n_confounded=2, n_mito_genes=4, n_ribo_genes=2)
+    monkeypatch.setattr(artifacts, "SCREEN", screen)
+    monkeypatch.setattr(artifacts, "DRAWN", QualityConfig(n_cells=10, n_particles=4, min_cells=4, folds=2))
+    small_arms = {
+        name: arm._replace(model=replace(arm.model, n_latent=4, n_hidden=8))
+        for name, arm in artifacts.ARMS.items()
+        if name in ("sams, good cells", "cradle", "cradle, wrong rows")
+    }
+    monkeypatch.setattr(artifacts, "ARMS", small_arms)
+    rows = artifacts.measure(ArtifactsBenchmark(seeds=(0,), arms=tuple(small_arms), n_steps=20))
+    assert [row["model"] for row in rows] == list(small_arms)
+    left = {row["model"]: row["artefact left in cells"] for row in rows}
+    assert left["sams, good cells"].startswith("nan") and float(left["cradle"].split()[0]) > 0
+    assert rows[1] != {**rows[2], "model": "cradle"}
+    assert "| cradle, wrong rows |" in capsys.readouterr().out
+
+
+def test_references_of_the_published_code_are_positions_taken_for_rows():
+    """Its references are cells of any treatment, while ours are of the cell's own."""
+    data = small.labelled(small.screen())
+    wanted = CRADLEVAEConfig().quality_training
+    arrays = fit_arrays(
+        data, statistics_of(data, "log_standardize").genes, small.TRAIN, artifacts=("failed",), quality=wanted
+    )
+    known = (arrays.cells.x, arrays.cells.artifacts, arrays.cells.covariates)
+    condition = samsjax.treatments(data).assignment
+    shares = []
+    for each in (arrays, artifacts._with_wrong_rows(arrays)):
+        place = np.asarray(draw_references(jax.random.key(0), each.pools, wanted, *known).place)
+        cells = np.flatnonzero(place >= 0)
+        assert place.max() < data.n_cells
+        shares.append((condition[place[cells]] == condition[cells]).mean())
+    assert shares[0] == 1 and shares[1] < 0.5
