@@ -169,8 +169,8 @@ def _numbers(fitted: Fitted, screen: _Screen, seed: int) -> dict[str, float]:
     row = _against_truth(fitted, screen, predicted, keys[1]) if known else _held_out(screen, predicted)
     report = quality_report(keys[2], fitted, screen.data, DRAWN)
     found = report.metrics()
-    for name in ("z_basal", "z_basal_label_hidden"):
-        row[f"probe of {name.replace('_', ' ')}"] = found[f"quality/probe/{name}/mlp_auroc"]
+    for name, features in (("label known", "z_basal"), ("label hidden", "z_basal_label_hidden")):
+        row[f"probe, {name}"] = found[f"quality/probe/{features}/mlp_auroc"]
     for source in ("generated", "real"):
         row[f"pass rate, {source}"] = found[f"quality/pass_rate/{source}"]
     row["energy distance"] = found["quality/energy/generated"]
@@ -223,6 +223,8 @@ def _rms(error: np.ndarray) -> float:
 
 
 def _summary(found: list[dict[str, float]]) -> dict[str, str]:
-    """Mean over seeds, and the smallest and largest."""
+    """Mean over seeds, and the smallest and largest; a dash where there is none."""
     table = {name: np.array([numbers[name] for numbers in found]) for name in found[0]}
-    return {name: f"{v.mean():.3f} ({v.min():.3f}-{v.max():.3f})" for name, v in table.items()}
+    return {
+        name: "-" if np.isnan(v).any() else f"{v.mean():.3f} ({v.min():.3f}-{v.max():.3f})" for name, v in table.items()
+    }

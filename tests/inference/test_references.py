@@ -117,7 +117,7 @@ def test_observation_weights(data, in_batch):
     cells = np.append(data.cells("train")[:in_batch], -1)
     batch = gather(to_device(data, artifacts=data.criteria), jnp.asarray(cells), jnp.ones(6))
     failed = data.is_failed[cells[:-1]]
-    share = data.is_failed[data.cells("train")].mean()
+    share = jnp.asarray(data.is_failed[data.cells("train")].mean())
     assert observation_weights(batch, WANTED, share) is None
 
     balanced = observation_weights(batch, WANTED._replace(weighting="balanced"), share)[:-1]
