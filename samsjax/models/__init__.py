@@ -7,11 +7,10 @@ NumPyro programs over a `Batch`, and the sizes to run them without data. Put loc
 in `effects.perturbations`, observe the genes at site "x" and record the decoder's input at site "z" (`parts` has pieces
 for all of it; its networks see the covariates). If latent space can be rotated without changing the model, a
 `latent_axes(config)` says which parameters turn with it. Effects on latents are read from the shared sites "mask" and
-"E". A model that knows the quality of cells says in `quality_indicators` which labels it wants in `Batch.artifacts`, has
-what artefacts do in `effects.artifacts`, and asks for reference cells by `ModelGuide.quality_training`. Write for one
-particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list
-of independent models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the
-model up from there.
+"E". A model that knows the quality of cells says in `quality_indicators` which labels it wants in `Batch.artifacts`,
+has what artefacts do in `effects.artifacts`, and asks for reference cells by `ModelGuide.quality_training`. Write for
+one particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list of independent
+models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the model up from there.
 """
 
 from functools import lru_cache, partial
