@@ -10,7 +10,8 @@ for all of it; its networks see the covariates). If latent space can be rotated 
 "E". A model that knows the quality of cells says in `quality_indicators` which labels it wants in `Batch.artifacts`,
 has what artefacts do in `effects.artifacts`, and asks for reference cells by `ModelGuide.quality_training`. Write for
 one particle. Then add one line to `MODELS`, one to `VARIANTS` of the contract test and one to the list of independent
-models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the model up from there.
+models in `pyproject.toml`: fitting, bounds, treatment effects, saving and the command line pick the model up from
+there.
 """
 
 from functools import lru_cache, partial
