@@ -31,6 +31,7 @@ ACTING_ALONE = {
     "sams_vae_beta_bernoulli": MEAN_FIELD | MASKS,
     "cpa_vae": MEAN_FIELD,
     "svae_plus": {"E_mean": ALONE} | MASKS,
+    "cradle_vae": MEAN_FIELD | MASKS,
 }
 """Parameters under which perturbation k acts on latent dimension k alone, by STEP[k]."""
 
@@ -38,8 +39,8 @@ ACTING_ALONE = {
 def untrained(name: str, data: samsjax.PerturbationData, **settings) -> Fitted:
     """A model with random networks whose perturbations act on one latent dimension each."""
     config = MODELS[name].config(n_latent=4, n_hidden=8, **settings)
-    vocabulary = vocabulary_of(data, config.covariates)
-    statistics = statistics_of(data, config.normalization, vocabulary.covariates)
+    vocabulary = vocabulary_of(small.labelled(data), config.covariates, config.quality_indicators)
+    statistics = statistics_of(data, config.normalization, vocabulary.covariates, vocabulary.artifacts)
     params = initial_parameters(jax.random.key(0), builder(config)(statistics))
     assert ACTING_ALONE[name].keys() <= params.keys()
     return Fitted(
@@ -77,6 +78,10 @@ def agrees_with_model_effects(fitted: Fitted, transform: str, **settings) -> Non
 @pytest.mark.parametrize("name", ACTING_ALONE)
 def test_a_latent_dimension_does_what_a_perturbation_on_it_alone_does(name):
     agrees_with_model_effects(untrained(name, small.screen()), "log2_cp10k")
+
+
+def test_so_it_does_where_effects_have_a_space_of_their_own():
+    agrees_with_model_effects(untrained("cradle_vae", small.screen(), composition="concatenation"), "log2_cp10k")
 
 
 def test_covariates_are_averaged_or_chosen_as_in_treatment_effects():
