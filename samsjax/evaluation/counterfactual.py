@@ -20,7 +20,7 @@ from samsjax.data.dataset import PerturbationData
 from samsjax.errors import InputError
 from samsjax.evaluation.bounds import over_cells
 from samsjax.evaluation.forward import forward_trace, has_own_totals, in_scale
-from samsjax.evaluation.model_effects import EffectsConfig, check_scale
+from samsjax.evaluation.transforms import transform_named
 from samsjax.inference.fitted import Fitted
 from samsjax.inference.log_weights import traces
 from samsjax.types import Batch, ModelGuide, Params
@@ -54,12 +54,12 @@ def counterfactual(
 
     Raises:
         InputError: for a model that does not know quality, criteria it does not know, cells without quality labels,
-            fewer than one particle, an unknown transform, or one of counts under a likelihood of continuous values.
+            fewer than one particle, or an unknown transform.
     """
     names = fitted.vocabulary.artifacts
     if not names:
         raise InputError(f"the model {fitted.model_name!r} does not know the quality of cells: nothing to change")
-    check_scale(EffectsConfig(transform=transform), fitted.config.likelihood)  # type: ignore[arg-type]
+    transform_named(transform)
     flags = None if fails is None else tuple(chosen_artifacts(fails, names).tolist())
     decode = _decoded_as(flags, transform, has_own_totals(fitted))
     return over_cells(key, fitted, data, cells, n_particles, decode)

@@ -41,7 +41,7 @@ def build(config: ConditionalVAEConfig, statistics: DataStatistics) -> ModelGuid
         term = dosage_term("decoder_dosage", config.n_latent + statistics.n_levels, batch)
         with cells(batch):
             z = standard_normal("z", batch.dosage.shape[0], config.n_latent)
-            observe_genes(config, statistics, z, batch, term)
+            observe_genes(config, statistics, z, batch, dosage_term=term)
 
     def guide(batch: Batch) -> None:
         term = dosage_term("encoder_dosage", statistics.n_genes + statistics.n_levels, batch)

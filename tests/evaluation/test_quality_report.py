@@ -1,7 +1,5 @@
 """The report of quality: all its numbers under flat names, equal for equal keys."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
@@ -59,9 +57,8 @@ def test_data_without_held_out_cells_leave_only_what_is_generated(fitted, data):
 def test_what_does_not_fit_is_refused(fitted, data):
     with pytest.raises(InputError, match="no quality labels"):
         quality_report(KEY, fitted, small.screen(), CONFIG)
-    bad = replace(CONFIG, effects=EffectsConfig(fails=("failed",)))
     with pytest.raises(InputError, match="the model knows no quality"):
-        quality_report(KEY, fitted, data, bad)
+        quality_report(KEY, fitted, data, CONFIG, EffectsConfig(fails=("failed",)))
     for name, value in (("n_cells", 1), ("folds", 1), ("max_treatments", -1), ("min_cells", 3), ("n_mads", 0.0)):
         with pytest.raises(InputError, match=name):
             QualityConfig(**{name: value})

@@ -165,7 +165,7 @@ def test_shared_terms_are_spread_as_published(parity):
     for term, expected in zip(numbers["term"], numbers["reweighted"], strict=True):
         for latent in range(term.shape[1]):
             site = SiteLogProbs(jnp.asarray(term[:, latent]), jnp.zeros(len(term)))
-            by_cell = terms_by_cell(LogWeights(jnp.zeros(6), {}, {"site": site}), batch)["site"]
+            by_cell = terms_by_cell(LogWeights(jnp.zeros(6), {}, {"site": site}, {}), batch)["site"]
             assert_allclose(by_cell, expected[:, latent], rtol=1e-5, atol=1e-6)
 
 
