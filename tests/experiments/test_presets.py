@@ -343,6 +343,7 @@ def test_norman_ood_runs(start):
     assert config["data"]["combinations_as_unique"] is True and config["data"]["train_combinations"] == 0
 
 
+@pytest.mark.slow
 def test_norman_data_efficiency_runs(start):
     vary = ("--vary", "data.train-combinations=0.5", "--vary", "data.split-seed=1")
     _, (row,) = start("norman_data_efficiency", "norman", "--arms", "cpa_vae", *vary, "--model.n-latent", "4", *TINY)
@@ -367,6 +368,7 @@ def test_the_simulations_run(start):
     assert [row["mask/f1 mean"] == "" for row in rows] == [True, False]
 
 
+@pytest.mark.slow
 def test_cradle_norman_runs(start):
     arm, *vary = "cradle_vae_reference_2024", "--vary", "data.quality-mads=3", "--vary", "data.split-seed=0"
     # Doublets need an extra.
