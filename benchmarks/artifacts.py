@@ -33,10 +33,10 @@ from samsjax.evaluation.effect_metrics import jaccard_of_top
 from samsjax.evaluation.forward import in_scale
 from samsjax.evaluation.quality import QualityConfig, quality_report
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import FitArrays, fit_arrays
-from samsjax.inference.fitted import Fitted, fit
+from samsjax.inference.epochs import FitArrays
+from samsjax.inference.fitted import Fitted, fit, prepare
 from samsjax.inference.training import fit_model
-from samsjax.models import CRADLEVAEConfig, ModelConfig, SAMSVAEConfig, builder, latent_axes
+from samsjax.models import CRADLEVAEConfig, ModelConfig, SAMSVAEConfig, latent_axes
 from samsjax.reporting import markdown_table
 
 SCREEN = ArtifactSimulationConfig()
@@ -136,17 +136,8 @@ def _fitted(arm: Arm, data: PerturbationData, train: TrainConfig, seed: int) -> 
     fitted = fit(data.of_good_quality() if arm.good_only else data, arm.model, train, seed=seed, progress=False)
     if not arm.wrong_rows:
         return fitted
-    statistics = fitted.statistics
-    wanted = fitted.model_guide.quality_training
-    arrays = fit_arrays(data, statistics.genes, train, artifacts=fitted.vocabulary.artifacts, quality=wanted)
-    found = fit_model(
-        jax.random.key(seed),
-        builder(arm.model),
-        _with_wrong_rows(arrays),
-        train,
-        latent_axes(arm.model),
-        progress=False,
-    )
+    arrays = _with_wrong_rows(prepare(data, arm.model, train).arrays)
+    found = fit_model(jax.random.key(seed), fitted.build, arrays, train, latent_axes(arm.model), progress=False)
     return replace(fitted, params=found.params)
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from samsjax.data import PerturbationData
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.epochs import fit_arrays, make_epochs
-from samsjax.inference.fitted import statistics_of, vocabulary_of
+from samsjax.inference.epochs import make_epochs
+from samsjax.inference.fitted import prepare
 from samsjax.models import ModelConfig, builder, config_class
 from samsjax.reporting import markdown_table
 
@@ -87,10 +87,7 @@ def _prepare(command: StepBenchmark, model: str, n_particles: int, n_perturbatio
     config: ModelConfig = config_class(model)(n_latent=command.n_latent, n_hidden=command.n_hidden)
     train = TrainConfig(batch_size=command.batch_size, n_particles=n_particles)
     epochs = make_epochs(builder(config), train)
-    artifacts = vocabulary_of(data, (), config.quality_indicators).artifacts
-    statistics = statistics_of(data, config.normalization, artifacts=artifacts)
-    quality = builder(config)(statistics).quality_training
-    arrays = fit_arrays(data, statistics.genes, train, artifacts=artifacts, quality=quality)
+    arrays = prepare(data, config, train).arrays
     start = time.perf_counter()
     state = jax.jit(epochs.init)(jax.random.key(0), arrays)
     compiled = jax.jit(epochs.train).lower(jax.random.key(1), state, arrays).compile()

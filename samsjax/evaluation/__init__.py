@@ -12,7 +12,7 @@
 - `masks`: agreement with a known mask. `posterior_effects`: effects in latent space.
 - `quality`: is the basal state free of cell quality, and do generated cells pass quality control?
 - `stability`: agreement of fits with each other, up to the order and signs of latents.
-- `gene_responses`: what movements in latent space do to genes. `forward`: what predictions share.
+- `gene_responses`: what movements in latent space do to genes. `forward`, `paired_moments`: what predictions share.
 """
 
 from samsjax.evaluation.average_effects import AverageEffects

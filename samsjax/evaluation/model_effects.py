@@ -15,20 +15,18 @@ training cells by default (the reference fixes 10,000).
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from samsjax.errors import InputError, check_choice, check_range
 from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.forward import Arms, Readout, Technical, arms_of, expressed, has_own_totals, technical_of
+from samsjax.evaluation.paired_moments import PairedMoments, paired_moments
 from samsjax.evaluation.transforms import transform_named
-from samsjax.inference.batching import empty_batch
 from samsjax.inference.fitted import Fitted
-from samsjax.inference.log_weights import draw_shared
 from samsjax.likelihoods import models_counts
 from samsjax.models.base import Build, DataStatistics, check_composition
 from samsjax.types import Params
@@ -95,15 +93,6 @@ def readout_of(fitted: Fitted, config: EffectsConfig) -> Readout:
     return Readout(config.transform, config.noise, has_own_totals(fitted), config.paired)
 
 
-class _Moments(NamedTuple):
-    """Running mean of control, mean of differences, and their summed squared deviations."""
-
-    n: Array
-    control: Float[Array, " gene"]
-    difference: Float[Array, "treatment gene"]
-    deviation: Float[Array, "treatment gene"]
-
-
 def model_effects(
     key: jax.Array,
     fitted: Fitted,
@@ -146,12 +135,10 @@ def model_effects(
         arms, n_real = arms_of(perturbation_index, dosage, start, treatment_chunk)
         result = _moments(key, fitted.params, fitted.statistics, technical, arms, *static)
         parts.append((jax.device_get(result), n_real))
-    n = float(parts[0][0].n)
-    deviation = np.concatenate([part.deviation[:count] for part, count in parts])
     return AverageEffects(
         labels=np.asarray(labels),
         ate=np.concatenate([part.difference[:count] for part, count in parts]),
-        standard_error=np.sqrt(deviation / (n - 1) / n),
+        standard_error=np.concatenate([part.standard_error[:count] for part, count in parts]),
         control_mean=parts[0][0].control,
         transform=config.transform,
     )
@@ -168,42 +155,12 @@ def _moments(
     readout: Readout,
     n_particles: int,
     particle_chunk: int,
-) -> _Moments:
+) -> PairedMoments:
     """Moments over all particles, drawn chunk by chunk."""
     model_guide = build(statistics)
-    everything = empty_batch(model_guide)
-    n_chunks = -(-n_particles // particle_chunk)
-    n_last = n_particles - (n_chunks - 1) * particle_chunk
 
-    def add(total: _Moments, step: tuple[jax.Array, Array]) -> tuple[_Moments, None]:
-        shared_key, local_key = jax.random.split(step[0])
-        shared = draw_shared(shared_key, model_guide, params, particle_chunk, everything)
-        keys = jax.random.split(local_key, particle_chunk)
-        values = expressed(keys, model_guide, params, shared, technical, arms, readout)
-        return _merge(total, _chunk_moments(values, jnp.arange(particle_chunk) < step[1])), None
+    def values(keys: jax.Array, shared: dict[str, Array]) -> Float[Array, "particle arm gene"]:
+        return expressed(keys, model_guide, params, shared, technical, arms, readout)
 
-    shape = (arms.dosage.shape[0] - 1, model_guide.n_genes)
-    nothing = _Moments(jnp.zeros(()), jnp.zeros(model_guide.n_genes), jnp.zeros(shape), jnp.zeros(shape))
-    n_used = jnp.full(n_chunks, particle_chunk).at[-1].set(n_last)
-    return jax.lax.scan(add, nothing, (jax.random.split(key, n_chunks), n_used))[0]
-
-
-def _chunk_moments(values: Float[Array, "particle arm gene"], used: Array) -> _Moments:
-    n = used.sum().astype(jnp.float32)
-    weight = used[:, None, None] / n
-    difference = values[:, 1:] - values[:, :1]
-    mean = (weight * difference).sum(axis=0)
-    deviation = (used[:, None, None] * (difference - mean) ** 2).sum(axis=0)
-    return _Moments(n, (weight[:, 0] * values[:, 0]).sum(axis=0), mean, deviation)
-
-
-def _merge(a: _Moments, b: _Moments) -> _Moments:
-    """Moments of two disjoint sets of particles (Chan's update, stable in float32)."""
-    n = a.n + b.n
-    delta = b.difference - a.difference
-    return _Moments(
-        n=n,
-        control=a.control + (b.control - a.control) * (b.n / n),
-        difference=a.difference + delta * (b.n / n),
-        deviation=a.deviation + b.deviation + delta**2 * (a.n * b.n / n),
-    )
+    shape = (arms.dosage.shape[0], model_guide.n_genes)
+    return paired_moments(key, model_guide, params, values, shape, n_particles, particle_chunk)

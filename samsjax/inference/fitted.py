@@ -139,7 +139,7 @@ def fit(
     """
     model = model if model is not None else SAMSVAEConfig()
     train = train if train is not None else TrainConfig()
-    ready = _prepare(data, model, train)
+    ready = prepare(data, model, train)
     result = fit_model(
         jax.random.key(seed), builder(model), ready.arrays, train, _rotated_axes(model, train), progress=progress
     )
@@ -177,12 +177,12 @@ def fit_many(
     if not seeds:
         raise InputError("no seeds: give at least one")
     if isinstance(data, PerturbationData):
-        data_sets, ready = [data] * len(seeds), [_prepare(data, model, train)] * len(seeds)
+        data_sets, ready = [data] * len(seeds), [prepare(data, model, train)] * len(seeds)
     else:
         data_sets = list(data)
         if len(data_sets) != len(seeds):
             raise InputError(f"{len(data_sets)} data sets for {len(seeds)} seeds: give one for all, or one each")
-        ready = [_prepare(each, model, train) for each in data_sets]
+        ready = [prepare(each, model, train) for each in data_sets]
     keys = [jax.random.key(seed) for seed in seeds]
     axes = _rotated_axes(model, train)
     results = fit_models(keys, builder(model), [each.arrays for each in ready], train, axes, progress=progress)
@@ -211,7 +211,7 @@ def _rotated_axes(model: ModelConfig, train: TrainConfig) -> LatentAxes | None:
     return axes
 
 
-class _Ready(NamedTuple):
+class Ready(NamedTuple):
     """A data set about to be fitted: its names, and its arrays on the device."""
 
     vocabulary: Vocabulary
@@ -219,8 +219,12 @@ class _Ready(NamedTuple):
     arrays: FitArrays
 
 
-def _prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> _Ready:
-    """Check that the model can be trained on the data, and move them to the device."""
+def prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> Ready:
+    """Check that the model can be trained on the data, and move them to the device.
+
+    Raises:
+        InputError: as `fit`.
+    """
     if models_counts(model.likelihood) and not np.issubdtype(data.x.dtype, np.integer):
         raise InputError(f"likelihood {model.likelihood!r} needs whole counts, but the data hold {data.x.dtype} values")
     check_trainable(data)
@@ -231,24 +235,24 @@ def _prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> 
     seen = vocabulary.covariates, vocabulary.artifacts
     statistics = statistics_of(data, model.normalization, *seen)
     quality = builder(model)(statistics).quality_training
-    return _Ready(vocabulary, statistics, fit_arrays(data, statistics.genes, train, *seen, quality))
+    return Ready(vocabulary, statistics, fit_arrays(data, statistics.genes, train, *seen, quality))
 
 
-def _fitted(model: ModelConfig, data: PerturbationData, ready: _Ready, result: FitResult) -> Fitted:
+def _fitted(model: ModelConfig, data: PerturbationData, ready: Ready, result: FitResult) -> Fitted:
     trained = data.subset(data.cells("train"))
-    good = ~trained.is_failed if ready.vocabulary.artifacts else np.ones(trained.n_cells, bool)
-    knows_failed = bool(ready.vocabulary.artifacts) and not good.all()
+    # To a model that does not know quality all cells are alike.
+    failed = trained.is_failed & bool(ready.vocabulary.artifacts)
     combinations, n_cells = np.unique(codes(trained, ready.vocabulary.covariates), axis=0, return_counts=True)
     return Fitted(
         config=model,
         vocabulary=ready.vocabulary,
         statistics=ready.statistics,
-        library_sizes=_quantiles(trained.library_size[good]),
+        library_sizes=library_quantiles(trained.library_size[~failed]),
         n_training_cells=carrying_cells(data).astype(np.int32),
         covariate_codes=combinations,
         covariate_shares=(n_cells / n_cells.sum()).astype(np.float32),
         params=result.params,
-        failed_library_sizes=_quantiles(trained.library_size[~good]) if knows_failed else None,
+        failed_library_sizes=library_quantiles(trained.library_size[failed]) if failed.any() else None,
         quality_rule=data.quality_rule if ready.vocabulary.artifacts else None,
         history=result.history,
         rotations=result.rotations,
@@ -256,5 +260,6 @@ def _fitted(model: ModelConfig, data: PerturbationData, ready: _Ready, result: F
     )
 
 
-def _quantiles(library_size: np.ndarray) -> np.ndarray:
+def library_quantiles(library_size: np.ndarray) -> np.ndarray:
+    """What a `Fitted` keeps of the library sizes of some cells, float32 (quantile,)."""
     return np.quantile(library_size, np.linspace(0, 1, N_LIBRARY_QUANTILES)).astype(np.float32)

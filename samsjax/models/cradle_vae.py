@@ -42,7 +42,7 @@ from samsjax.models.parts import (
     additive_axes,
     covariates,
     effect_networks,
-    encode_basal,
+    encode_cells,
     first_kernel,
     heads,
     observe_genes,
@@ -182,23 +182,17 @@ def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
 
     def guide(batch: Batch) -> None:
         effects = SparsePosterior(config, statistics, batch)
-        effect = effects.sample()
-        if not statistics.n_artifacts:
-            encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
-            return
-        posterior = _artifact_posterior(config, statistics)
-        with artifacts(statistics.n_artifacts):
-            artifact = numpyro.sample("U", posterior)
-        if config.mean_field_encoder:
-            encode_basal(config, statistics, effect, batch, mean_field_encoder=True)
-            return
-        shared = offset(effect, batch), artifact
+        parts = [offset(effects.sample(), batch)]
+        if statistics.n_artifacts:
+            posterior = _artifact_posterior(config, statistics)
+            with artifacts(statistics.n_artifacts):
+                artifact = numpyro.sample("U", posterior)
+            parts.append(_flags(batch) @ artifact)
         if batch.reference is None:
-            _encode(config, statistics, batch, shared)
+            encode_cells("z_basal", config, statistics, batch, *(() if config.mean_field_encoder else parts))
             return
-        if config.share_globals:
-            of_reference = shared
-        else:
+        shared = of_reference = parts[0], artifact
+        if not config.share_globals:
             key, artifact_key = jax.random.split(numpyro.prng_key())
             of_reference = offset(effects.redraw(key), batch), posterior.sample(artifact_key)
         _encode_counterfactually(config, statistics, batch, batch.reference, shared, of_reference)
@@ -247,14 +241,6 @@ def _artifact_posterior(config: CRADLEVAEConfig, statistics: DataStatistics) -> 
     return dist.Normal(loc, jnp.exp(log_scale) + 1e-4).to_event(1)
 
 
-def _encode(config: CRADLEVAEConfig, statistics: DataStatistics, batch: Batch, shared: Shared) -> None:
-    """Sample "z_basal" from the encoder that sees genes, covariates, and what perturbation and artefact do."""
-    with cells(batch):
-        encode = _encoder(config, statistics, batch)
-        own = encode(observed(batch), covariates(batch), shared[0], _flags(batch) @ shared[1])
-        numpyro.sample("z_basal", dist.Normal(*own).to_event(1))
-
-
 def _encode_counterfactually(
     config: CRADLEVAEConfig,
     statistics: DataStatistics,
@@ -263,7 +249,7 @@ def _encode_counterfactually(
     shared: Shared,
     of_reference: Shared,
 ) -> None:
-    """`_encode`, and the penalty of the cells' encoding under the flags they do not have."""
+    """Sample "z_basal" as `encode_cells` does, and penalise the cells' encoding under the flags they do not have."""
     other = _other_flags(batch, reference)
     with cells(batch):
         encode = _encoder(config, statistics, batch)

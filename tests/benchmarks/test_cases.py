@@ -17,8 +17,7 @@ from benchmarks.together import TogetherBenchmark, measure
 from samsjax.data.artifact_simulation import ArtifactSimulationConfig
 from samsjax.errors import InputError
 from samsjax.evaluation.quality import QualityConfig
-from samsjax.inference.epochs import fit_arrays
-from samsjax.inference.fitted import statistics_of
+from samsjax.inference.fitted import prepare
 from samsjax.inference.references import draw_references
 from samsjax.models import CRADLEVAEConfig
 from tests import small
@@ -119,9 +118,7 @@ def test_references_of_the_published_code_are_positions_taken_for_rows():
     """Its references are cells of any treatment, while ours are of the cell's own."""
     data = small.labelled(small.screen())
     wanted = CRADLEVAEConfig().quality_training
-    arrays = fit_arrays(
-        data, statistics_of(data, "log_standardize").genes, small.TRAIN, artifacts=("failed",), quality=wanted
-    )
+    arrays = prepare(data, CRADLEVAEConfig(), small.TRAIN).arrays
     known = (arrays.cells.x, arrays.cells.artifacts, arrays.cells.covariates)
     condition = samsjax.treatments(data).assignment
     shares = []

@@ -17,9 +17,8 @@ from samsjax.data.artifacts import chosen_artifacts
 from samsjax.errors import InputError
 from samsjax.evaluation.forward import Arms, Readout, Technical, expressed, technical_of
 from samsjax.evaluation.model_effects import VALUES_IN_FLIGHT, EffectsConfig, check_scale, readout_of
-from samsjax.inference.batching import empty_batch
+from samsjax.evaluation.paired_moments import PairedMoments, paired_moments
 from samsjax.inference.fitted import Fitted
-from samsjax.inference.log_weights import draw_shared
 from samsjax.models.base import Build, DataStatistics
 from samsjax.types import Params
 
@@ -51,7 +50,7 @@ def artifact_genes(
     Args:
         key: decides all draws; every indicator is tried on the same cells.
         fitted: a model that knows the quality of cells.
-        config: draws (at least `n_particles`), scale, noise, library size and covariates; `fails`, `paired` and
+        config: draws, scale, noise, library size and covariates; `fails`, `paired` and
             `untrained` play no part.
         values_in_flight: bound on memory; smaller = more, smaller chunks (and other draws).
 
@@ -66,26 +65,18 @@ def artifact_genes(
     check_scale(config, fitted.config.likelihood)
     technical = technical_of(fitted, config.library_size, config.covariates)
     readout = readout_of(fitted, config)._replace(paired=True)
-    n_chunks = max(1, -(-config.n_particles * fitted.statistics.n_genes // values_in_flight))
+    particle_chunk = max(1, min(config.n_particles, values_in_flight // (len(names) * fitted.statistics.n_genes)))
+    flags = jnp.asarray(np.stack([chosen_artifacts((name,), names) for name in names]))
     model = (fitted.params, fitted.statistics, technical)
-    static = (fitted.build, readout, n_chunks, -(-config.n_particles // n_chunks))
-    found = [_moments(key, *model, jnp.asarray(chosen_artifacts((name,), names)), *static) for name in names]
-    pooled = [_pooled(np.asarray(each.difference), np.asarray(each.deviation), static[-1]) for each in found]
+    found = _moments(key, *model, flags, fitted.build, readout, config.n_particles, particle_chunk)
+    found = jax.device_get(found)
     return ArtifactGenes(
         indicators=tuple(names),
-        difference=np.stack([mean for mean, _ in pooled]),
-        standard_error=np.stack([error for _, error in pooled]),
-        good_mean=np.asarray(found[0].good).mean(axis=0),
+        difference=found.difference,
+        standard_error=found.standard_error,
+        good_mean=found.control,
         transform=config.transform,
     )
-
-
-class _Chunks(NamedTuple):
-    """Of each chunk of cells: mean of those that pass, mean difference, and summed squares about that."""
-
-    good: Float[Array, "chunk gene"]
-    difference: Float[Array, "chunk gene"]
-    deviation: Float[Array, "chunk gene"]
 
 
 @partial(jax.jit, static_argnums=(5, 6, 7, 8))
@@ -94,34 +85,20 @@ def _moments(
     params: Params,
     statistics: DataStatistics,
     technical: Technical,
-    flags: Float[Array, " artifact"],
+    flags: Float[Array, "indicator artifact"],
     build: Build,
     readout: Readout,
-    n_chunks: int,
-    n_cells: int,
-) -> _Chunks:
-    """Moments of `n_cells` pairs of control cells in each chunk."""
+    n_particles: int,
+    particle_chunk: int,
+) -> PairedMoments:
+    """Moments of control cells: good ones, and the same cells with each row of `flags`."""
     model_guide = build(statistics)
-    everything = empty_batch(model_guide)
     control = Arms(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1)), jnp.zeros(1, jnp.int32))
+    qualities = [technical, *(technical._replace(artifacts=of_indicator) for of_indicator in flags)]
 
-    def of_chunk(chunk_key: jax.Array) -> _Chunks:
-        shared_key, local_key = jax.random.split(chunk_key)
-        shared = draw_shared(shared_key, model_guide, params, n_cells, everything)
-        keys = jax.random.split(local_key, n_cells)
-        good, failing = (
-            expressed(keys, model_guide, params, shared, each, control, readout)[:, 0]
-            for each in (technical, technical._replace(artifacts=flags))
-        )
-        difference = failing - good
-        mean = difference.mean(axis=0)
-        return _Chunks(good.mean(axis=0), mean, ((difference - mean) ** 2).sum(axis=0))
+    def values(keys: jax.Array, shared: dict[str, Array]) -> Float[Array, "particle arm gene"]:
+        arms = [expressed(keys, model_guide, params, shared, each, control, readout) for each in qualities]
+        return jnp.concatenate(arms, axis=1)
 
-    return jax.lax.map(of_chunk, jax.random.split(key, n_chunks))
-
-
-def _pooled(means: np.ndarray, deviations: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over chunks of `n` cells, and its standard error, each (gene,)."""
-    mean, total = means.mean(axis=0), n * len(means)
-    deviation = deviations.sum(axis=0) + n * ((means - mean) ** 2).sum(axis=0)
-    return mean, np.sqrt(deviation / (total - 1) / total)
+    shape = (len(qualities), model_guide.n_genes)
+    return paired_moments(key, model_guide, params, values, shape, n_particles, particle_chunk)

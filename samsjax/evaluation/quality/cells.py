@@ -10,7 +10,7 @@ from samsjax.data.artifacts import ANY
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments, treatments
 from samsjax.errors import InputError
-from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted
+from samsjax.inference.fitted import Fitted, library_quantiles
 
 HELD_OUT = ("test", "val")
 """Splits that a model is judged by, the preferred one first."""
@@ -48,8 +48,8 @@ def with_totals_of(fitted: Fitted, data: PerturbationData, wanted: np.ndarray, f
     totals = data.library_size[wanted & (data.split == "train")]
     if not len(totals):
         return fitted
-    quantiles = np.quantile(totals, np.linspace(0, 1, N_LIBRARY_QUANTILES)).astype(np.float32)
-    return replace(fitted, **{"failed_library_sizes" if fails else "library_sizes": quantiles})
+    sizes = library_quantiles(totals)
+    return replace(fitted, failed_library_sizes=sizes) if fails else replace(fitted, library_sizes=sizes)
 
 
 def conditions(key: jax.Array, data: PerturbationData, n_most: int) -> Treatments:
