@@ -2,8 +2,8 @@
 
 Dimension names in signatures (jaxtyping): `cell`, `gene`, `perturbation` (all perturbations of a data set), `row`
 (the perturbations a batch instantiates), `slot` (places for perturbations in one cell), `level` (the levels of all
-covariates side by side), `artifact` (indicators of failed quality control), `latent`, `particle` (draws from the
-guide). Nothing here computes.
+covariates side by side), `feature` (of perturbations), `artifact` (indicators of failed quality control), `latent`,
+`particle` (draws from the guide). Nothing here computes.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,15 @@ class Reference(NamedTuple):
     """1, or 0 for cells without any such cell, whose other entries mean nothing."""
 
 
+class Features(NamedTuple):
+    """What is known of all perturbations of a data set before any cell is measured."""
+
+    values: Float[Array, "perturbation feature"]
+    """Standardised over the perturbations with training cells."""
+    seen: Float[Array, " perturbation"]
+    """1 = has training cells."""
+
+
 class Batch(NamedTuple):
     """Cells as a model sees them. All arrays live on the device.
 
@@ -44,15 +53,20 @@ class Batch(NamedTuple):
     weight: Float[Array, " cell"]
     """How many cells of the data set this one stands for in a bound; 0 marks padding."""
     rows: Int[Array, " row"]
-    """Which perturbations this batch instantiates."""
+    """Which rows of the parameter tables this batch instantiates."""
     row_weight: Float[Array, " row"]
     """How many times each row's shared terms count in a bound; 1 when all are present, 0 marks padding."""
     row_cells: Float[Array, " row"]
     """How many training cells carry each row's perturbation."""
+    row_numbers: Int[Array, " row"]
+    """Which perturbations of the data set the rows are. Equals `rows` where all are instantiated; `rows` point into the
+    parameter tables at hand, which may hold only some of all perturbations."""
     covariates: Float[Array, "cell level"] | None = None
     """One-hots of the cells' covariates side by side; None for a model without covariates."""
     artifacts: Float[Array, "cell artifact"] | None = None
     """1 = the cell failed that criterion; None for a model that does not know the quality of cells."""
+    unseen: Float[Array, " row"] | None = None
+    """1 = treat the perturbation as one without training cells. Only while a model that asks for it trains."""
     reference: Reference | None = None
     """Only while a model that asks for it trains."""
     observation_weight: Float[Array, " cell"] | None = None
@@ -87,3 +101,5 @@ class ModelGuide(NamedTuple):
     """Indicators of failed quality control; 0 for a model that does not know the quality of cells."""
     quality_training: QualityTraining | None = None
     """None for a model that wants nothing."""
+    cold_start: float = 0.0
+    """Share of the perturbations that each training step treats as unseen (`Batch.unseen`)."""

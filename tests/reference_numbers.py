@@ -149,6 +149,7 @@ def batch(x: np.ndarray, dosage: np.ndarray, library_size: np.ndarray, row_cells
         rows=jnp.arange(n_perturbations),
         row_weight=jnp.ones(n_perturbations),
         row_cells=jnp.zeros(n_perturbations) if row_cells is None else jnp.asarray(row_cells, jnp.float32),
+        row_numbers=jnp.arange(n_perturbations),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
+from samsjax.data.features.table import PerturbationFeatures
 from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError, listing
 
@@ -54,6 +55,8 @@ class PerturbationData:
     """Names of the quality criteria."""
     quality_rule: QualityRule | None = None
     """What gave the labels; None for labels that came with the data, or none."""
+    features: PerturbationFeatures | None = None
+    """Of the perturbations, in the order of `perturbation_names`; None for perturbations without."""
 
     def __post_init__(self) -> None:
         n_cells, n_genes = self.x.shape
@@ -69,6 +72,7 @@ class PerturbationData:
             )
         for kind in ("gene_names", "cell_names", "perturbation_names"):
             check_unique(kind.replace("_", " "), getattr(self, kind))
+        self._check_features()
         if self.perturbation_index.size and not (
             self.perturbation_index.min() >= 0 and self.perturbation_index.max() < max(1, self.n_perturbations)
         ):
@@ -133,6 +137,10 @@ class PerturbationData:
     def of_good_quality(self) -> "PerturbationData":
         """The same cells, with those that fail a quality criterion in no split."""
         return self.with_split(np.where(self.is_failed, UNUSED, self.split))
+
+    def _check_features(self) -> None:
+        if self.features is not None and len(self.features.values) != self.n_perturbations:
+            raise InputError(f"features of {len(self.features.values)} perturbations for {self.n_perturbations}")
 
     def _check_quality(self) -> None:
         if self.failed is None:

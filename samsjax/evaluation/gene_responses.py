@@ -113,6 +113,7 @@ def _responses(
         rows=jnp.zeros(1, dtype=jnp.int32),
         row_weight=jnp.ones(1),
         row_cells=jnp.zeros(1),
+        row_numbers=jnp.zeros(1, dtype=jnp.int32),
         covariates=covariates,
         artifacts=None if technical.artifacts is None else jnp.tile(technical.artifacts, (n_cells, 1)),
     )

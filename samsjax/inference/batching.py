@@ -110,6 +110,7 @@ def gather(data: DeviceData, cells: Int[Array, " cell"], row_weight: Float[Array
         rows=jnp.arange(row_weight.shape[0]),
         row_weight=row_weight,
         row_cells=data.row_cells,
+        row_numbers=jnp.arange(row_weight.shape[0]),
         covariates=None if data.covariates is None else data.covariates[place].astype(jnp.float32),
         artifacts=None if data.artifacts is None else data.artifacts[place],
     )
@@ -127,6 +128,7 @@ def empty_batch(model_guide: ModelGuide) -> Batch:
         rows=jnp.arange(n_perturbations),
         row_weight=jnp.ones(n_perturbations),
         row_cells=jnp.zeros(n_perturbations),
+        row_numbers=jnp.arange(n_perturbations),
         covariates=jnp.zeros((1, n_levels)) if n_levels else None,
         artifacts=jnp.zeros((1, n_artifacts)) if n_artifacts else None,
     )

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from samsjax.data.covariates import n_levels
+from samsjax.data.features.table import FeatureScale
 from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError, listing
 from samsjax.inference.fitted import N_LIBRARY_QUANTILES, Fitted, Vocabulary
@@ -23,9 +25,10 @@ from samsjax.inference.log_weights import initial_parameters
 from samsjax.inference.rotating import RotationReport
 from samsjax.models import DataStatistics, ModelConfig, build_model, config_class, model_name
 from samsjax.normalization import GeneStatistics
+from samsjax.types import Features
 
-FORMAT = 3
-"""Format 1 had no covariates, format 2 no quality of cells."""
+FORMAT = 4
+"""Format 1 had no covariates, format 2 no quality of cells, format 3 no features of perturbations."""
 _JSON = "model.json"
 _ARRAYS = "arrays"
 _PACKAGES = ("samsjax", "jax", "numpyro", "flax", "orbax-checkpoint")
@@ -57,6 +60,7 @@ def save(fitted: Fitted, folder: str | Path) -> None:
         "covariate_shares": fitted.covariate_shares.tolist(),
         "failed_library_sizes": None if failed is None else failed.tolist(),
         "quality_rule": None if fitted.quality_rule is None else fitted.quality_rule.as_json(),
+        "feature_scale": None if fitted.feature_scale is None else fitted.feature_scale.as_json(),
         "history": list(fitted.history),
         "rotations": [report._asdict() for report in fitted.rotations],
         "files": _file_digests(folder / _ARRAYS),
@@ -83,6 +87,8 @@ def load(folder: str | Path) -> Fitted:
         failed = description.get("failed_library_sizes")
         rule = description.get("quality_rule")
         quality_rule = None if rule is None else QualityRule.from_json(rule)
+        scale = description.get("feature_scale")
+        feature_scale = None if scale is None else FeatureScale.from_json(scale)
         rotations = tuple(RotationReport(**report) for report in description.get("rotations", ()))
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / _JSON} is damaged: {error}") from error
@@ -92,7 +98,7 @@ def load(folder: str | Path) -> Fitted:
     return Fitted(
         config=config,
         vocabulary=vocabulary,
-        statistics=_statistics(vocabulary, np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"])),
+        statistics=_statistics(vocabulary, tree),
         library_sizes=np.asarray(tree["library_sizes"]),
         n_training_cells=np.asarray(tree["n_training_cells"]),
         covariate_codes=covariate_codes,
@@ -100,6 +106,7 @@ def load(folder: str | Path) -> Fitted:
         params=tree["params"],
         failed_library_sizes=None if failed is None else np.asarray(failed, dtype=np.float32),
         quality_rule=quality_rule,
+        feature_scale=feature_scale,
         history=history,
         rotations=rotations,
     )
@@ -109,19 +116,26 @@ def _vocabulary(words: dict[str, Any]) -> Vocabulary:
     """A vocabulary from JSON, where tuples are lists."""
     names = {name: tuple(words[name]) for name in ("gene_names", "perturbation_names")}
     levels = {name: tuple(known) for name, known in words.get("covariates", {}).items()}
-    return Vocabulary(**{**words, **names, "covariates": levels, "artifacts": tuple(words.get("artifacts", ()))})
+    optional = {name: tuple(words.get(name, ())) for name in ("artifacts", "features")}
+    return Vocabulary(**{**words, **names, "covariates": levels, **optional})
 
 
-def _statistics(words: Vocabulary, gene_mean: np.ndarray, gene_std: np.ndarray) -> DataStatistics:
-    """What a model of this vocabulary is built from."""
+def _statistics(words: Vocabulary, tree: dict[str, Any]) -> DataStatistics:
+    """What a model of this vocabulary is built from, given its stored arrays."""
     sizes = (len(words.gene_names), len(words.perturbation_names))
-    genes = GeneStatistics(gene_mean, gene_std)
-    return DataStatistics(*sizes, genes, n_levels(words.covariates), len(words.artifacts))
+    genes = GeneStatistics(np.asarray(tree["gene_mean"]), np.asarray(tree["gene_std"]))
+    features = None
+    if words.features:
+        seen = np.asarray(tree["n_training_cells"]) > 0
+        features = Features(jnp.asarray(tree["features"]), jnp.asarray(seen, dtype=jnp.float32))
+    return DataStatistics(*sizes, genes, n_levels(words.covariates), len(words.artifacts), features)
 
 
 def _arrays(fitted: Fitted) -> dict[str, Any]:
+    features = fitted.statistics.features
     return {
         "params": fitted.params,
+        **({} if features is None else {"features": np.asarray(features.values)}),
         "gene_mean": np.asarray(fitted.statistics.genes.mean),
         "gene_std": np.asarray(fitted.statistics.genes.std),
         "library_sizes": fitted.library_sizes,
@@ -155,15 +169,17 @@ def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, A
     """Shapes and types of everything a model of this configuration stores, without computing anything."""
     n_genes, n_perturbations = len(vocabulary.gene_names), len(vocabulary.perturbation_names)
     per_gene = jax.ShapeDtypeStruct((n_genes,), np.float32)
-    blank = _statistics(vocabulary, np.zeros(n_genes, np.float32), np.ones(n_genes, np.float32))
-    model_guide = build_model(config, blank)
-    return {
-        "params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)),
+    expected = {
         "gene_mean": per_gene,
         "gene_std": per_gene,
         "library_sizes": jax.ShapeDtypeStruct((N_LIBRARY_QUANTILES,), np.float32),
         "n_training_cells": jax.ShapeDtypeStruct((n_perturbations,), np.int32),
     }
+    if vocabulary.features:
+        expected["features"] = jax.ShapeDtypeStruct((n_perturbations, len(vocabulary.features)), np.float32)
+    blank = _statistics(vocabulary, {name: np.ones(array.shape, array.dtype) for name, array in expected.items()})
+    model_guide = build_model(config, blank)
+    return {"params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)), **expected}
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from samsjax.inference.references import (
 from samsjax.inference.rows import instantiates_all, present_rows, put_rows, take_rows, training_row_weights
 from samsjax.models.base import Build, DataStatistics
 from samsjax.normalization import GeneStatistics
-from samsjax.types import Batch, ModelGuide, Params, QualityTraining
+from samsjax.types import Batch, Features, ModelGuide, Params, QualityTraining
 
 REFERENCES = 1
 """Folded into the key of a pass for its reference cells."""
@@ -54,6 +54,8 @@ class FitArrays(NamedTuple):
     """Weight of each perturbation's shared terms in a training batch."""
     pools: Pools | None = None
     """From which reference cells are drawn; None for a model that wants none."""
+    features: Features | None = None
+    """Of the perturbations; None for a model that uses none."""
 
     @property
     def statistics(self) -> DataStatistics:
@@ -61,7 +63,8 @@ class FitArrays(NamedTuple):
         covariates = self.cells.covariates
         n_levels = 0 if covariates is None else covariates.shape[1]
         n_artifacts = 0 if self.cells.artifacts is None else self.cells.artifacts.shape[1]
-        return DataStatistics(self.cells.x.shape[1], self.row_weight.shape[0], self.genes, n_levels, n_artifacts)
+        sizes = self.cells.x.shape[1], self.row_weight.shape[0]
+        return DataStatistics(*sizes, self.genes, n_levels, n_artifacts, self.features)
 
     @property
     def failed_share(self) -> Float[Array, ""]:
@@ -77,11 +80,12 @@ def fit_arrays(
     levels: Levels | None = None,
     artifacts: Sequence[str] = (),
     quality: QualityTraining | None = None,
+    features: Features | None = None,
 ) -> FitArrays:
     """The arrays of a fit to `data` with batches as `config` wants them.
 
-    `levels` names the covariates to use, `artifacts` the quality indicators, and `quality` what the model wants to know
-    of the quality of its training cells (`ModelGuide.quality_training`).
+    `levels` names the covariates to use, `artifacts` the quality indicators, `quality` what the model wants to know of
+    the quality of its training cells (`ModelGuide.quality_training`), and `features` are those of the perturbations.
     """
     train, val = (jnp.asarray(data.cells(split), dtype=jnp.int32) for split in ("train", "val"))
     plan = batching.plan_batches(len(train), config.batch_size)
@@ -92,6 +96,7 @@ def fit_arrays(
         val=val,
         row_weight=training_row_weights(data, plan),
         pools=None if quality is None else make_pools(data, quality),
+        features=features,
     )
 
 

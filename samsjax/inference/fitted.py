@@ -6,11 +6,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from samsjax.data.artifacts import Indicators, artifact_names
 from samsjax.data.covariates import Levels, codes, covariate_levels, n_levels
 from samsjax.data.dataset import PerturbationData
+from samsjax.data.features.table import FeatureScale, feature_scale
 from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError
 from samsjax.inference.batching import carrying_cells
@@ -23,7 +25,7 @@ from samsjax.models import DataStatistics, ModelConfig, SAMSVAEConfig, builder, 
 from samsjax.models.base import Build, check_composition
 from samsjax.normalization import gene_statistics
 from samsjax.rotation.axes import LatentAxes
-from samsjax.types import ModelGuide, Params
+from samsjax.types import Features, ModelGuide, Params
 
 N_LIBRARY_QUANTILES = 256
 
@@ -41,6 +43,8 @@ class Vocabulary(NamedTuple):
     """Levels of each covariate the model sees."""
     artifacts: tuple[str, ...] = ()
     """Quality indicators the model sees."""
+    features: tuple[str, ...] = ()
+    """Features of perturbations the model uses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,8 @@ class Fitted:
     quality."""
     quality_rule: QualityRule | None = None
     """What labelled the quality of the training cells; None for ready labels, or none."""
+    feature_scale: FeatureScale | None = None
+    """What features of perturbations were standardised by; None for a model that uses none."""
     history: tuple[dict[str, float], ...] = ()
     rotations: tuple[RotationReport, ...] = ()
     """What each sparse rotation of latent space found, in training or after it."""
@@ -108,11 +114,15 @@ def vocabulary_of(
 
 
 def statistics_of(
-    data: PerturbationData, normalization: str, levels: Levels | None = None, artifacts: Sequence[str] = ()
+    data: PerturbationData,
+    normalization: str,
+    levels: Levels | None = None,
+    artifacts: Sequence[str] = (),
+    features: Features | None = None,
 ) -> DataStatistics:
-    """Sizes, and normalisation statistics of the training cells; `levels` and `artifacts` are those in use."""
+    """Sizes, and normalisation statistics of the training cells; `levels`, `artifacts`, `features` are those in use."""
     genes = gene_statistics(data.x[data.cells("train")], normalization)
-    return DataStatistics(data.n_genes, data.n_perturbations, genes, n_levels(levels or {}), len(artifacts))
+    return DataStatistics(data.n_genes, data.n_perturbations, genes, n_levels(levels or {}), len(artifacts), features)
 
 
 def fit(
@@ -217,6 +227,7 @@ class Ready(NamedTuple):
     vocabulary: Vocabulary
     statistics: DataStatistics
     arrays: FitArrays
+    feature_scale: FeatureScale | None
 
 
 def prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> Ready:
@@ -230,12 +241,30 @@ def prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> R
     check_trainable(data)
     check_composition(model, data.dosage)
     vocabulary = vocabulary_of(data, model.covariates, model.quality_indicators)
+    if model.uses_features and data.features is not None:
+        vocabulary = vocabulary._replace(features=data.features.names)
     if vocabulary.artifacts and data.is_failed[data.cells("train")].all():
         raise InputError("no training cell passes quality control: there is no good cell to learn from")
     seen = vocabulary.covariates, vocabulary.artifacts
-    statistics = statistics_of(data, model.normalization, *seen)
+    scale, features = standardised_features(data) if model.uses_features else (None, None)
+    statistics = statistics_of(data, model.normalization, *seen, features)
     quality = builder(model)(statistics).quality_training
-    return Ready(vocabulary, statistics, fit_arrays(data, statistics.genes, train, *seen, quality))
+    arrays = fit_arrays(data, statistics.genes, train, *seen, quality, features)
+    return Ready(vocabulary, statistics, arrays, scale)
+
+
+def standardised_features(data: PerturbationData) -> tuple[FeatureScale, Features]:
+    """Features as a model sees them, and what they were standardised by: the perturbations with training cells.
+
+    Raises:
+        InputError: for data without features, or a feature that is the same for all perturbations with training cells.
+    """
+    if data.features is None:
+        raise InputError("the model uses features of perturbations, and the data have none: give --features.source")
+    seen = carrying_cells(data) > 0
+    scale = feature_scale(data.features, seen)
+    values = scale.standardise(data.features.values)
+    return scale, Features(jnp.asarray(values), jnp.asarray(seen, dtype=jnp.float32))
 
 
 def _fitted(model: ModelConfig, data: PerturbationData, ready: Ready, result: FitResult) -> Fitted:
@@ -254,6 +283,7 @@ def _fitted(model: ModelConfig, data: PerturbationData, ready: Ready, result: Fi
         params=result.params,
         failed_library_sizes=library_quantiles(trained.library_size[failed]) if failed.any() else None,
         quality_rule=data.quality_rule if ready.vocabulary.artifacts else None,
+        feature_scale=ready.feature_scale,
         history=result.history,
         rotations=result.rotations,
         fit=result,

@@ -44,6 +44,8 @@ def present_rows(batch: Batch) -> tuple[Int[Array, " row"], Batch]:
         rows=jnp.arange(n_slots),
         row_weight=jnp.where(is_row, batch.row_weight[place], 0.0),
         row_cells=jnp.where(is_row, batch.row_cells[place], 0.0),
+        row_numbers=place,
+        unseen=None if batch.unseen is None else batch.unseen[place],
         perturbation_index=position.astype(jnp.int32),
     )
 

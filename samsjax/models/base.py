@@ -13,12 +13,12 @@ from samsjax.errors import InputError, check_choice, listing
 from samsjax.likelihoods import LIKELIHOODS
 from samsjax.normalization import NORMALIZATIONS, GeneStatistics
 from samsjax.rotation.axes import LatentAxes
-from samsjax.types import ModelGuide
+from samsjax.types import Features, ModelGuide
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["genes"],
+    data_fields=["genes", "features"],
     meta_fields=["n_genes", "n_perturbations", "n_levels", "n_artifacts"],
 )
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class DataStatistics:
     """Levels of all covariates the model sees."""
     n_artifacts: int = 0
     """Indicators of failed quality control the model sees."""
+    features: Features | None = None
+    """Of the perturbations; None for a model that does not use any."""
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -66,6 +68,11 @@ class ModelConfig:
     def quality_indicators(self) -> Indicators:
         """Which quality labels the model sees."""
         return "none"
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether the model needs features of perturbations."""
+        return False
 
     def __post_init__(self) -> None:
         check_sizes(n_latent=self.n_latent, n_hidden=self.n_hidden, n_layers=self.n_layers)

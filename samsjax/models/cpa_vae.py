@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpyro
 
-from samsjax.effects import perturbations
+from samsjax.effects import offset, perturbations
 from samsjax.errors import check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
@@ -58,11 +58,12 @@ def build(config: CPAVAEConfig, statistics: DataStatistics) -> ModelGuide:
     def model(batch: Batch) -> None:
         with perturbations(batch):
             effect = standard_normal("E", batch.rows.shape[0], config.n_latent, config.embedding_prior_scale)
-        additive_cells(config, statistics, effect, batch)
+        additive_cells(config, statistics, offset(effect, batch), batch)
 
     def guide(batch: Batch) -> None:
         with perturbations(batch):
             effect = numpyro.sample("E", mean_field_embedding(config, statistics, batch))
-        encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
+        shift = offset(effect, batch)
+        encode_basal(config, statistics, shift, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, *statistics.sizes)

@@ -35,7 +35,7 @@ from numpyro.contrib.module import flax_module
 from numpyro.distributions.kl import kl_divergence
 
 from samsjax.data.artifacts import Indicators
-from samsjax.effects import artifacts, cells, offset
+from samsjax.effects import artifacts, cells
 from samsjax.errors import InputError, check_choice, check_range
 from samsjax.models.base import DataStatistics, check_sizes
 from samsjax.models.parts import (
@@ -52,7 +52,7 @@ from samsjax.models.parts import (
 from samsjax.models.sparse import (
     SparseEffectsConfig,
     SparsePosterior,
-    model_sparse_effects,
+    model_shift,
     sparse_effect_parameters,
 )
 from samsjax.networks import GaussianNetwork, zeros
@@ -170,7 +170,7 @@ def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
     """The NumPyro programs of CRADLE-VAE for data of these sizes."""
 
     def model(batch: Batch) -> None:
-        parts = [offset(model_sparse_effects(config, batch), batch)]
+        parts = [model_shift(config, statistics, batch)]
         if statistics.n_artifacts:
             shape = (statistics.n_artifacts, config.n_latent)
             with artifacts(statistics.n_artifacts):
@@ -182,7 +182,7 @@ def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
 
     def guide(batch: Batch) -> None:
         effects = SparsePosterior(config, statistics, batch)
-        parts = [offset(effects.sample(), batch)]
+        parts = [effects.shift()]
         if statistics.n_artifacts:
             posterior = _artifact_posterior(config, statistics)
             with artifacts(statistics.n_artifacts):
@@ -194,7 +194,7 @@ def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
         shared = of_reference = parts[0], artifact
         if not config.share_globals:
             key, artifact_key = jax.random.split(numpyro.prng_key())
-            of_reference = offset(effects.redraw(key), batch), posterior.sample(artifact_key)
+            of_reference = effects.another_shift(key), posterior.sample(artifact_key)
         _encode_counterfactually(config, statistics, batch, batch.reference, shared, of_reference)
 
     return ModelGuide(model, guide, *statistics.sizes, config.quality_training)

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 from numpyro.contrib.module import flax_module
 
-from samsjax.effects import cells, offset, weighted
+from samsjax.effects import cells, weighted
 from samsjax.errors import InputError
 from samsjax.likelihoods import Decoder
 from samsjax.models.base import DataStatistics, ModelConfig, check_sizes
@@ -90,12 +90,12 @@ def observe_genes(
 
 
 def additive_cells(
-    config: ModelConfig, statistics: DataStatistics, effect: Float[Array, "row latent"], batch: Batch
+    config: ModelConfig, statistics: DataStatistics, shift: Float[Array, "cell latent"], batch: Batch
 ) -> None:
-    """Basal state, plus the dosage-weighted effects, decoded: the cells of every additive model."""
+    """Basal state plus what the perturbations do to it, decoded: the cells of every additive model."""
     with cells(batch):
         z_basal = standard_normal("z_basal", batch.dosage.shape[0], config.n_latent)
-        z = numpyro.deterministic("z", z_basal + offset(effect, batch))
+        z = numpyro.deterministic("z", z_basal + shift)
         observe_genes(config, statistics, z, batch)
 
 
@@ -119,13 +119,13 @@ def encode_cells(
 def encode_basal(
     config: ModelConfig,
     statistics: DataStatistics,
-    effect: Float[Array, "row latent"],
+    shift: Float[Array, "cell latent"],
     batch: Batch,
     *,
     mean_field_encoder: bool,
 ) -> None:
-    """Sample "z_basal" of an additive model; the encoder sees the cells' offsets unless it is mean-field."""
-    more = () if mean_field_encoder else (offset(effect, batch),)
+    """Sample "z_basal" of an additive model; the encoder sees the cells' shifts unless it is mean-field."""
+    more = () if mean_field_encoder else (shift,)
     encode_cells("z_basal", config, statistics, batch, *more)
 
 

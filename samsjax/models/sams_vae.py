@@ -23,7 +23,7 @@ from samsjax.models.parts import additive_axes, additive_cells, encode_basal
 from samsjax.models.sparse import (
     SparseEffectsConfig,
     SparsePosterior,
-    model_sparse_effects,
+    model_shift,
     sparse_effect_parameters,
 )
 from samsjax.rotation.axes import LatentAxes
@@ -44,10 +44,10 @@ def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
     """The NumPyro programs of SAMS-VAE for data of these sizes."""
 
     def model(batch: Batch) -> None:
-        additive_cells(config, statistics, model_sparse_effects(config, batch), batch)
+        additive_cells(config, statistics, model_shift(config, statistics, batch), batch)
 
     def guide(batch: Batch) -> None:
-        effect = SparsePosterior(config, statistics, batch).sample()
-        encode_basal(config, statistics, effect, batch, mean_field_encoder=config.mean_field_encoder)
+        shift = SparsePosterior(config, statistics, batch).shift()
+        encode_basal(config, statistics, shift, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, *statistics.sizes)

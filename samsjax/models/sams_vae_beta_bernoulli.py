@@ -27,7 +27,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from samsjax.distributions import StraightThroughBernoulli, clamp_probability
-from samsjax.effects import perturbations
+from samsjax.effects import offset, perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
@@ -93,7 +93,7 @@ def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> Mod
             probability = numpyro.sample("mask_probs", prior.to_event(1))
             mask = numpyro.sample("mask", dist.Bernoulli(probability).to_event(1))
             embedding = standard_normal("E", *shape, config.embedding_prior_scale)
-        additive_cells(config, statistics, embedding * mask, batch)
+        additive_cells(config, statistics, offset(embedding * mask, batch), batch)
 
     def guide(batch: Batch) -> None:
         with perturbations(batch):
@@ -101,7 +101,8 @@ def build(config: SAMSVAEBetaBernoulliConfig, statistics: DataStatistics) -> Mod
             correlated = config.guide == "correlated_bernoulli"
             posterior = embedding_posterior(config, config, statistics, mask, batch, correlated=correlated)
             embedding = numpyro.sample("E", posterior)
-        encode_basal(config, statistics, embedding * mask, batch, mean_field_encoder=config.mean_field_encoder)
+        shift = offset(embedding * mask, batch)
+        encode_basal(config, statistics, shift, batch, mean_field_encoder=config.mean_field_encoder)
 
     return ModelGuide(model, guide, *statistics.sizes)
 

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from samsjax.distributions import StraightThroughBernoulli
-from samsjax.effects import perturbations
+from samsjax.effects import offset, perturbations
 from samsjax.errors import check_choice, check_range
 from samsjax.models.base import DataStatistics, ModelConfig
 from samsjax.models.parts import (
@@ -57,13 +57,13 @@ def sparse_effect_parameters(config: SparseEffectsConfig) -> EffectParameters:
     return EffectParameters(embedding, mask_logits="mask_logits")
 
 
-def model_sparse_effects(config: SparseEffectsConfig, batch: Batch) -> Effect:
-    """Sample "mask" and "E" from their priors; their product."""
+def model_shift(config: SparseEffectsConfig, statistics: DataStatistics, batch: Batch) -> Float[Array, "cell latent"]:
+    """Sample "mask" and "E" from their priors; what they do to the batch's cells."""
     shape = (batch.rows.shape[0], config.n_latent)
     with perturbations(batch):
         mask = numpyro.sample("mask", dist.Bernoulli(jnp.full(shape, config.mask_prior_prob)).to_event(1))
         embedding = standard_normal("E", *shape, config.embedding_prior_scale)
-    return embedding * mask
+    return offset(embedding * mask, batch)
 
 
 class SparsePosterior:
@@ -72,19 +72,20 @@ class SparsePosterior:
     def __init__(self, config: SparseEffectsConfig, statistics: DataStatistics, batch: Batch) -> None:
         self.config, self.statistics, self.batch = config, statistics, batch
 
-    def sample(self) -> Effect:
-        """Sample the sites "mask" and "E"; their product."""
+    def shift(self) -> Float[Array, "cell latent"]:
+        """Sample the sites "mask" and "E"; what they do to the batch's cells."""
         with perturbations(self.batch):
             mask = numpyro.sample("mask", self._mask())
             embedding = numpyro.sample("E", self._embedding(mask))
-        return embedding * mask
+        return offset(embedding * mask, self.batch)
 
-    def redraw(self, key: jax.Array) -> Effect:
-        """Another draw of the product, outside any site."""
+    def another_shift(self, key: jax.Array) -> Float[Array, "cell latent"]:
+        """What another draw does to the cells, outside any site."""
         with perturbations(self.batch):
             mask_key, embedding_key = jax.random.split(key)
             mask = self._mask().sample(mask_key)
-            return self._embedding(mask).sample(embedding_key) * mask
+            effect = self._embedding(mask).sample(embedding_key) * mask
+        return offset(effect, self.batch)
 
     def _mask(self) -> dist.Distribution:
         table = (self.statistics.n_perturbations, self.config.n_latent)

@@ -13,7 +13,7 @@ import pytest
 import samsjax
 from experiments import fit
 from samsjax.data import simulate
-from samsjax.effects import perturbations
+from samsjax.effects import offset, perturbations
 from samsjax.errors import InputError, check_range
 from samsjax.models import MODELS
 from samsjax.models.base import DataStatistics, ModelConfig, ModelEntry
@@ -44,12 +44,12 @@ def build(config: ShiftModelConfig, statistics: DataStatistics) -> ModelGuide:
         with perturbations(batch):
             prior = dist.Laplace(jnp.zeros((batch.rows.shape[0], config.n_latent)), config.shift_scale)
             shift = numpyro.sample("E", prior.to_event(1))
-        additive_cells(config, statistics, shift, batch)
+        additive_cells(config, statistics, offset(shift, batch), batch)
 
     def guide(batch: Batch) -> None:
         with perturbations(batch):
             shift = numpyro.sample("E", mean_field_embedding(config, statistics, batch))
-        encode_basal(config, statistics, shift, batch, mean_field_encoder=False)
+        encode_basal(config, statistics, offset(shift, batch), batch, mean_field_encoder=False)
 
     return ModelGuide(model, guide, *statistics.sizes)
 
