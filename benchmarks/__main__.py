@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import artifacts, ate, coverage, recovery, rotation, step, together
+from benchmarks import artifacts, ate, coverage, doses, gim, recovery, rotation, step, together, unseen
 from benchmarks.report import machine
 from experiments.cli import parse, run
 from samsjax.errors import check_choice
@@ -13,10 +13,13 @@ CASES: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "artifacts": (artifacts.ArtifactsBenchmark, artifacts.measure),
     "ate": (ate.AteBenchmark, ate.measure),
     "coverage": (coverage.CoverageBenchmark, coverage.measure),
+    "doses": (doses.DosesBenchmark, doses.measure),
+    "gim": (gim.GIMBenchmark, gim.measure),
     "step": (step.StepBenchmark, step.measure),
     "recovery": (recovery.RecoveryBenchmark, recovery.measure),
     "rotation": (rotation.RotationBenchmark, rotation.measure),
     "together": (together.TogetherBenchmark, together.measure),
+    "unseen": (unseen.UnseenBenchmark, unseen.measure),
 }
 
 

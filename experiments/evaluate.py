@@ -3,10 +3,11 @@
     python -m experiments.evaluate --run runs/screen --data.path other.h5ad --out runs/screen-on-other
 
 Genes are matched by name and perturbations by label; how to read the file, and as which study, defaults to how the run
-read its own. All cells count as test cells unless --data.split says otherwise. The quality of cells is judged by the
-thresholds of the run's own training cells, or read from the columns of --data.quality-key. Writes the same files as
-experiments.fit, without history, model and training.npz; baselines are those of the run. Cells the model was trained on
-make scores look better than they are: a warning counts them by name.
+read its own. A run fitted with features of perturbations is also scored on perturbations that it never saw, if its own
+features.csv or a further table, --features, has theirs. All cells count as test cells unless --data.split says
+otherwise. The quality of cells is judged by the thresholds of the run's own training cells, or read from the columns of
+--data.quality-key. Writes the same files as experiments.fit, without history, model and training.npz; baselines are
+those of the run. Cells the model was trained on make scores look better than they are: a warning counts them by name.
 """
 
 import time
@@ -17,12 +18,13 @@ from pathlib import Path
 
 from experiments import output
 from experiments.cli import check_seed, parse, run, say
+from experiments.new_perturbations import KnownFeatures, read_with_new, with_new
 from experiments.quality_files import write_quality
 from experiments.refits import widened_as
 from experiments.report import REPORT, write_report
 from experiments.run_files import TRAINING, write_results
 from experiments.screens import describe
-from experiments.stored import inheriting, load_run, read_for
+from experiments.stored import inheriting, load_run
 from samsjax import reporting
 from samsjax.data import DataConfig, PerturbationData
 from samsjax.data.expression import obs_column
@@ -41,6 +43,9 @@ class EvaluateCommand:
     """Folder written by experiments.fit."""
     out: Path
     """Folder for the results; must not exist."""
+    features: Path | None = None
+    """Table with features of perturbations that the run has none of, as --features.path of the fit; for cells that
+    carry such perturbations."""
     overwrite: bool = False
     """Replace the results of an earlier run in that folder."""
     seed: int = 0
@@ -61,12 +66,14 @@ def main(argv: Sequence[str]) -> None:
     output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.run, command.data.path])
     fitted = load_run(command.run)
     check_scale(command.evaluation.effects, fitted.config.likelihood)
-    data = read_for(command.run, fitted, command.data)
+    known = KnownFeatures.of(command.run, fitted, command.features)
+    fitted, data = read_with_new(command.run, fitted, command.data, known)
     _warn_of_training_cells(command.run, data)
     say(describe(data))
     with output.output_folder(command.out, overwrite=command.overwrite) as folder:
         start = time.perf_counter()
         training = stored_training(command.run, command.evaluation.effects.transform)
+        training = training if training is None else with_new(training, data)
         scores = evaluate(fitted, data, command.evaluation, seed=command.seed, training=training)
         scores = widened_as(command.run, scores)
         metrics = scores.metrics | {"time/evaluate_s": time.perf_counter() - start}
@@ -79,8 +86,8 @@ def main(argv: Sequence[str]) -> None:
         results = write_results(folder, fitted, data, scores, command.evaluation, seed=command.seed)
         title = f"{fitted.model_name} of {command.run.name} on {Path(str(command.data.path)).stem}"
         if command.report:
-            told = (title, settings_read, fitted, data, scores, results, metrics)
-            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed)
+            told = (title, settings_read, fitted, data, scores, results.responses, metrics)
+            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed, doses=results.doses)
         output.write_json(folder / "metrics.json", metrics)
     print(reporting.metrics_summary(metrics))
     if scores.scores is not None:

@@ -23,6 +23,12 @@ A model that tells effects of perturbations from artefacts of cells of poor qual
     python -m experiments.fit --model cradle_vae --data.path screen.h5ad --data.quality-criteria auto --out runs/cradle
     python -m experiments.fit --model cradle_vae --simulation artifacts --out runs/artifacts
 
+Features of perturbations, such as descriptors of drugs, from a file with one row for each: effects are then learned
+from features, too, and perturbations without cells can be predicted. Random and shuffled ones are built-in controls:
+
+    python -m experiments.fit --data.path screen.h5ad --data.split perturbations --features.source table \
+        --features.path drugs.csv --out runs/drugs
+
 Networks are point estimates, which leaves intervals of effects in latent space too narrow. With --refits 1 a screen is
 drawn from the fitted model and fitted anew, at the price of one more fit, and intervals are widened as its errors ask.
 
@@ -30,12 +36,13 @@ Writes report.html (one page with everything; figures need the extra `plot`), co
 (all scores), scores.csv and treatment_scores.csv (model and baselines by metric), history.csv (bounds by epoch),
 rotations.csv (what each rotation of latent space found, for models with masks), effects.csv and effects.h5ad
 (perturbation x latent: inclusion probability, effect mean, sd, interval), mechanisms.csv (latents: name, perturbations
-that act on it, genes up and down), interactions.csv (combinations), ate.h5ad (treatments x genes: model, its interval,
-data), latents.h5ad (cells x latents, and the split), training.npz (what baselines learned from), model/ (the fitted
-model), environment.json (versions); for simulations also simulation.h5ad (values and truth); for cells with quality
-labels quality.csv (criteria, thresholds, shares that fail), quality_rule.json (the thresholds, for other cells) and
-confounding.csv (treatments whose cells fail more or less often than others). Where a flag is repeated, the last one
-counts.
+that act on it, genes up and down), interactions.csv (combinations), dose_response.csv (perturbations given at several
+doses), ate.h5ad (treatments x genes: model, its interval, data), latents.h5ad (cells x latents, and the split),
+training.npz (what baselines learned from), model/ (the fitted model), environment.json (versions); for simulations
+also simulation.h5ad (values and truth); with features of perturbations features.csv (those of all that the source
+names); for cells with quality labels quality.csv (criteria, thresholds, shares that fail), quality_rule.json (the
+thresholds, for other cells) and confounding.csv (treatments whose cells fail more or less often than others). Where a
+flag is repeated, the last one counts.
 """
 
 from collections.abc import Sequence
@@ -56,7 +63,9 @@ def main(argv: Sequence[str]) -> None:
     """Parse flags, then do everything; results appear in the output folder only when all is done."""
     command = command_from(argv, description=__doc__)
     check_command(command)
-    output.check_folder(command.out, overwrite=command.overwrite, inputs=[command.data.path, command.fetch])
+    output.check_folder(
+        command.out, overwrite=command.overwrite, inputs=[command.data.path, command.fetch, command.features.path]
+    )
     command = fetched(command)
     data, truth = load_data(command)
     check_fails(command, data)

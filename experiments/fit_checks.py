@@ -3,13 +3,14 @@
 from experiments.fit_command import DEFAULT_SIMULATION, FitCommand
 from samsjax.data import DataConfig, PerturbationData
 from samsjax.data.artifacts import artifact_names, chosen_artifacts
+from samsjax.data.features import require_rdkit
 from samsjax.data.simulations import SIMULATIONS, simulation_name
 from samsjax.data.studies import STUDIES, Study, study_of
 from samsjax.errors import InputError, listing
 from samsjax.evaluation.model_effects import check_scale
 from samsjax.evaluation.tempering import check_model
 from samsjax.likelihoods import models_counts
-from samsjax.models import model_name
+from samsjax.models import MODELS, model_name
 
 
 def check_command(command: FitCommand) -> None:
@@ -18,7 +19,8 @@ def check_command(command: FitCommand) -> None:
     Raises:
         InputError: for a study without its file, flags that exclude each other or describe nothing, or settings of
             the model or the evaluation that do not suit continuous values; for refits of a model without masks; for a
-            model that needs to know the quality of cells where nothing labels them.
+            model that needs to know the quality of cells where nothing labels them; for features that the model cannot
+            use, that cannot be had, or that it lacks.
     """
     found = study_of(command.data)
     if command.fetch is not None:
@@ -35,6 +37,7 @@ def check_command(command: FitCommand) -> None:
     if command.refits:
         check_model(command.model)
     _check_labels(command)
+    _check_features(command)
 
 
 def check_fails(command: FitCommand, data: PerturbationData) -> None:
@@ -75,6 +78,38 @@ def _labels_cells(command: FitCommand) -> bool:
     if command.reads_file:
         return bool(command.data.quality_criteria or command.data.quality_key)
     return SIMULATIONS[simulation_name(command.simulation)].labelled
+
+
+def _check_features(command: FitCommand) -> None:
+    features, model = command.features, command.model
+    if features.is_given and not model.uses_features and not hasattr(model, "feature_prior"):
+        raise InputError(
+            f"--model {model_name(model)} uses no features of perturbations, and --features flags give some: leave "
+            f"them out, or give one of {listing(_flags_of_models_with_features(), limit=20)}"
+        )
+    if features.source is None and command.reads_file and (features.is_given or model.uses_features):
+        need = (
+            "--features flags change" if features.is_given else f"--model {model_name(model)} with its settings needs"
+        )
+        raise InputError(
+            f"{need} features of perturbations, and a file of cells brings none: give --features.source, such as "
+            "table with --features.path"
+        )
+    if features.path is not None and not features.path.expanduser().is_file():
+        raise InputError(f"no file {features.path} (--features.path)")
+    if features.source == "smiles":
+        require_rdkit()
+
+
+def _flags_of_models_with_features() -> list[str]:
+    """Flags of the models that can use features."""
+    needing = [f"--model {name}" for name, entry in MODELS.items() if entry.config().uses_features]
+    able = [
+        f"--model {name} --model.feature-prior"
+        for name, entry in MODELS.items()
+        if hasattr(entry.config, "feature_prior")
+    ]
+    return needing + able
 
 
 def _check_fetch(command: FitCommand, found: Study | None) -> None:

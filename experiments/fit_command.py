@@ -1,13 +1,13 @@
 """What a fit is asked for: its settings, made from flags, and as config.json records them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from experiments import output
 from experiments.cli import check_seed, parse, take_flag
-from samsjax.data import DataConfig
+from samsjax.data import DataConfig, FeaturesConfig
 from samsjax.data.simulations import SIMULATIONS, simulation, simulation_name
 from samsjax.data.studies import STUDIES, study, study_of
 from samsjax.errors import check_range
@@ -43,6 +43,7 @@ class FitCommand(Generic[DataSettings, SimulationSettings, ModelSettings]):
     data: DataSettings
     simulation: SimulationSettings
     model: ModelSettings
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -72,7 +73,17 @@ def command_from(argv: Sequence[str], *, program: str = PROGRAM, description: st
     simulated, rest = take_flag(rest, "--simulation", DEFAULT_SIMULATION)
     data = DataConfig if study_name is None else study(study_name).settings
     command = FitCommand[data, simulation(str(simulated)).config, config_class(str(model))]  # type: ignore[misc]
-    return parse(command, rest, program=program, description=f"{description or ''}\n{_name_flags()}")
+    parsed = parse(command, rest, program=program, description=f"{description or ''}\n{_name_flags()}")
+    return _using_features(parsed, rest)
+
+
+def _using_features(command: FitCommand, argv: Sequence[str]) -> FitCommand:
+    """With `model.feature_prior` on where features are given, unless a flag says otherwise."""
+    names = ("--model.feature-prior", "--model.no-feature-prior")
+    named = any(token.replace("_", "-").startswith(names) for token in argv)
+    if not command.features.is_given or named or getattr(command.model, "feature_prior", None) is not False:
+        return command
+    return replace(command, model=replace(command.model, feature_prior=True))
 
 
 def _name_flags() -> str:

@@ -17,10 +17,10 @@ from typing import NamedTuple
 from samsjax.errors import InputError, check_choice
 
 PRESETS = (
-    *("norman_ood", "norman_data_efficiency", "replogle", "simulation"),
+    *("norman_ood", "norman_data_efficiency", "replogle", "simulation", "unseen", "gim_synthetic"),
     *("cradle_norman", "cradle_dixit", "cradle_replogle", "cradle_adamson"),
 )
-"""Modules of this package that hold a `GRID`, the experiment of a paper."""
+"""Modules of this package that hold a `GRID`, the experiment of a paper or one of ours."""
 
 PublishedValue = tuple[float, float] | None
 """Mean and sample standard deviation over seeds; None where nothing is published."""

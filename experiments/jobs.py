@@ -119,7 +119,7 @@ def is_finished(job: Job, *, everything: bool) -> bool:
 def check_folders(jobs: Sequence[Job]) -> None:
     """Raises: InputError for a folder that cannot be written, is not one of results, or holds what is to be read."""
     for job in jobs:
-        output.check_folder(job.run.folder, overwrite=True, inputs=[job.command.data.path])
+        output.check_folder(job.run.folder, overwrite=True, inputs=[job.command.data.path, job.command.features.path])
 
 
 def outcomes(jobs: Sequence[Job], *, everything: bool, together: bool) -> Iterator[Outcome]:
@@ -188,8 +188,8 @@ def _grouped(jobs: Sequence[Job], key: Callable[[Job], str]) -> list[list[Job]]:
 
 
 def _data_of(job: Job) -> str:
-    """Equal for jobs on the same data: what is read, and whether as counts; or what is drawn, and its seed."""
-    source = {name: job.config[name] for name in ("study", "simulation_name", "data", "simulation")}
+    """Equal for jobs on the same data: what is read, and whether as counts; or what is drawn, its seed; features."""
+    source = {name: job.config[name] for name in ("study", "simulation_name", "data", "simulation", "features")}
     counts = models_counts(job.command.model.likelihood)
     return json.dumps([source, counts, None if job.config["simulation_name"] is None else job.command.seed])
 

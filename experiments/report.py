@@ -1,6 +1,6 @@
 """report.html of a run: what `samsjax.reporting.report` needs, gathered from an evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from experiments import output
 from experiments.cli import WARNINGS
 from samsjax import reporting
 from samsjax.data.dataset import PerturbationData
+from samsjax.evaluation.dose_response import DoseResponse
 from samsjax.evaluation.evaluate import Evaluation
 from samsjax.evaluation.gene_responses import GeneResponses
 from samsjax.evaluation.model_effects import EffectsConfig
@@ -40,6 +41,7 @@ def write_report(
     *,
     config: EffectsConfig,
     seed: int,
+    doses: Sequence[DoseResponse] = (),
 ) -> None:
     """Write report.html into the folder of a run: one file that asks nothing of the network.
 
@@ -54,8 +56,8 @@ def write_report(
         metrics: of the run, with times and memory.
         config: with which effects were predicted.
         seed: decides draws.
+        doses: curves of perturbations that were given at several.
     """
-    doses = reporting.dose_responses(scores.treatments, scores.model, scores.data, fitted.vocabulary)
     unit = transform_named(scores.model.transform).unit
     page = reporting.report(
         title,
@@ -73,7 +75,7 @@ def write_report(
         uncertainty=scores.uncertainty,
         check=scores.check,
         interactions=None if scores.interactions is None else reporting.interactions_table(scores.interactions),
-        doses=doses,
+        doses=reporting.dose_panels(doses),
         dose_label=f"effect, {unit}",
         truth={name: value for name, value in metrics.items() if name.startswith("mask/")},
         of_good_cells=scores.of_good_cells,

@@ -3,11 +3,14 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments import output
+from experiments.dose_files import write_dose_responses
+from experiments.feature_files import write_perturbation_features
 from experiments.fit_command import FitCommand, settings_of, title_of
 from experiments.quality_files import write_quality
 from experiments.refits import tempered
@@ -16,6 +19,7 @@ from samsjax import reporting
 from samsjax.data import PerturbationData, Truth
 from samsjax.evaluation.baselines import save_training_effects, training_effects
 from samsjax.evaluation.bounds import posterior_latents
+from samsjax.evaluation.dose_response import DoseResponse
 from samsjax.evaluation.evaluate import Evaluation, EvaluationConfig, evaluate
 from samsjax.evaluation.gene_responses import GeneResponses, gene_responses
 from samsjax.inference.checkpoint import save
@@ -45,9 +49,9 @@ def write_run(
         data: cells with a split.
         truth: of a simulation.
         folder: where files go; must exist.
-        everything: False writes the settings, history.csv, rotations.csv, effects.csv, metrics.json and what is known
-            of quality only: no model, no report and no .h5ad; and an evaluation of full extent is cut down to scores
-            of effects.
+        everything: False writes the settings, history.csv, rotations.csv, effects.csv, metrics.json, features of
+            perturbations and what is known of quality only: no model, no report and no .h5ad; and an evaluation of full
+            extent is cut down to scores of effects.
 
     Returns:
         The evaluation, with times and memory among its metrics.
@@ -58,6 +62,7 @@ def write_run(
     output.write_rows(folder / "history.csv", fitted.history)
     output.write_rows(folder / "rotations.csv", [report._asdict() for report in fitted.rotations])
     write_quality(folder, data)
+    write_perturbation_features(folder, data)
     if everything:
         save(fitted, folder / "model")
         write_training(folder, data, scores)
@@ -66,8 +71,8 @@ def write_run(
             path = folder / "simulation.h5ad"
             reporting.truth_to_anndata(data, scores.treatments, truth).write_h5ad(path, compression="gzip")
         if command.report:
-            told = (title_of(command), settings_of(command), fitted, data, scores, results, scores.metrics)
-            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed)
+            told = (title_of(command), settings_of(command), fitted, data, scores, results.responses, scores.metrics)
+            write_report(folder, *told, config=command.evaluation.effects, seed=command.seed, doses=results.doses)
     else:
         write_effects(folder, fitted, scores)
     output.write_json(folder / "metrics.json", scores.metrics)
@@ -114,10 +119,19 @@ def write_training(folder: Path, data: PerturbationData, scores: Evaluation) -> 
         save_training_effects(effects, folder / TRAINING)
 
 
+class Results(NamedTuple):
+    """What was computed while files were written."""
+
+    responses: GeneResponses | None
+    """Of genes to latent dimensions."""
+    doses: list[DoseResponse]
+    """Curves of perturbations that were given at several doses."""
+
+
 def write_results(
     folder: Path, fitted: Fitted, data: PerturbationData, scores: Evaluation, config: EvaluationConfig, *, seed: int
-) -> GeneResponses | None:
-    """Scores, effects, mechanisms, predicted effects and latents of an evaluation; returns the responses of genes."""
+) -> Results:
+    """Scores, effects, mechanisms, predicted effects, curves of doses and latents of an evaluation."""
     cells_key, genes_key = (jax.random.fold_in(jax.random.key(seed), i) for i in (1, 2))
     write_scores(folder, scores)
     write_effects(folder, fitted, scores)
@@ -133,7 +147,7 @@ def write_results(
     latents = posterior_latents(cells_key, fitted, data, np.arange(data.n_cells), LATENT_PARTICLES)
     cells = reporting.latents_to_anndata(fitted, data, scores.treatments, latents, LATENT_PARTICLES, scores.effects)
     cells.write_h5ad(folder / "latents.h5ad", compression="gzip")
-    return responses
+    return Results(responses, write_dose_responses(folder, fitted, scores, config.effects, seed=seed))
 
 
 def write_scores(folder: Path, scores: Evaluation) -> None:

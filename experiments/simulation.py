@@ -29,8 +29,9 @@ _SCREENS = {
     "svae_plus": "--simulation svae_plus --model.likelihood poisson --model.normalization log_standardize",
 }
 
-_PLAIN = [name for name, entry in MODELS.items() if entry.config().quality_indicators == "none"]
-"""Models that need no quality labels, which these screens do not have."""
+_DEFAULTS = {name: entry.config() for name, entry in MODELS.items()}
+_PLAIN = [name for name, c in _DEFAULTS.items() if c.quality_indicators == "none" and not c.uses_features]
+"""Models that need neither quality labels nor features of perturbations, which these screens do not have."""
 
 GRID = Grid(
     preset="simulation",

@@ -90,7 +90,9 @@ def main(argv: Sequence[str]) -> None:
     check_command(settings)
     if command.plot:
         _check_plots()
-    output.check_folder(command.out, overwrite=settings.overwrite, inputs=[settings.data.path, settings.fetch])
+    output.check_folder(
+        command.out, overwrite=settings.overwrite, inputs=[settings.data.path, settings.fetch, settings.features.path]
+    )
     settings = screens.fetched(settings)
     data, truth = screens.load_data(settings)
     say(screens.describe(data))

@@ -18,7 +18,14 @@ from samsjax.reporting import markdown_table
 BOUND = "test/predictive_iwelbo"
 BESIDE = ("model", "training_mean", "own_training_mean", "additive", "ridge", "perfect")
 """Whose mean `pearson_delta` stands in the table: the model's, that of baselines, and what the truth would score."""
-SCORES = (BOUND, *(f"scores/{name}/pearson_delta" for name in BESIDE), "ate/test/pearson", "ate/test/r2", "mask/f1")
+OF_UNSEEN = ("model", "training_mean", "feature_ridge", "feature_nearest", "half_split")
+"""The same over treatments with a perturbation that no training cell carries, where there are any."""
+SCORES = (
+    BOUND,
+    *(f"scores/{name}/pearson_delta" for name in BESIDE),
+    *(f"unseen/{name}/pearson_delta" for name in OF_UNSEEN),
+    *("ate/test/pearson", "ate/test/r2", "mask/f1"),
+)
 COSTS = ("time/train_s",)
 RUNS = "runs"
 PUBLISHED = "published "

@@ -48,7 +48,7 @@ class StraightThroughBernoulli(dist.Distribution):
     pytree_data_fields = ("logits",)
     pytree_aux_fields = ("temperature",)
 
-    def __init__(self, logits: Array, temperature: float = 1.0, *, validate_args: bool | None = None) -> None:
+    def __init__(self, logits: Array, temperature: float | Array = 1.0, *, validate_args: bool | None = None) -> None:
         self.logits = logits
         self.temperature = temperature
         super().__init__(batch_shape=jnp.shape(logits), validate_args=validate_args)

@@ -1,8 +1,8 @@
 """The plates of every model, and the offset that perturbations cause in a cell.
 
 A site inside `cells` is local (one value per cell), a site inside `perturbations` is shared by all cells that carry
-the perturbation, one inside `artifacts` by all that carry the artefact. Nothing else in samsjax repeats which site is
-which: bounds and evaluations read it from the trace.
+the perturbation, one inside `artifacts` by all that carry the artefact, one inside `interactions` by all cells. Nothing
+else in samsjax repeats which site is which: bounds and evaluations read it from the trace.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from samsjax.types import Batch
 CELLS = "cells"
 PERTURBATIONS = "perturbations"
 ARTIFACTS = "artifacts"
+INTERACTIONS = "interactions"
 
 
 class weighted(handlers.scale):
@@ -48,6 +49,25 @@ def artifacts(n_artifacts: int) -> Iterator[None]:
         yield
 
 
-def offset(effect: Float[Array, "row latent"], batch: Batch) -> Float[Array, "cell latent"]:
-    """Sum over a cell's perturbations of dosage x effect: a gather, whatever the number of perturbations."""
-    return (batch.dosage[..., None] * effect[batch.perturbation_index]).sum(axis=-2)
+@contextmanager
+def interactions(rank: int) -> Iterator[None]:
+    """Plate of the directions in which perturbations of one cell interact; each counts once in a bound."""
+    with numpyro.plate(INTERACTIONS, rank):
+        yield
+
+
+def offset(
+    effect: Float[Array, "row latent"], batch: Batch, gate: Float[Array, "cell slot _"] | None = None
+) -> Float[Array, "cell latent"]:
+    """Sum over a cell's perturbations of dosage x effect, or gate x effect if gates are given: a gather, whatever the
+    number of perturbations.
+    """
+    return slot_effects(effect, batch, gate).sum(axis=-2)
+
+
+def slot_effects(
+    effect: Float[Array, "row latent"], batch: Batch, gate: Float[Array, "cell slot _"] | None = None
+) -> Float[Array, "cell slot latent"]:
+    """The terms of `offset`."""
+    strength = batch.dosage[..., None] if gate is None else gate
+    return strength * effect[batch.perturbation_index]

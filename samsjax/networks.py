@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 VARIANCE_FLOOR = 1e-4
 
 
-def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
-    """Uniform on +-1/sqrt(fan_in), for kernels and biases alike."""
+def uniform_fan_in(fan_in: int, factor: float = 1.0) -> nn.initializers.Initializer:
+    """Uniform on +-factor/sqrt(fan_in), for kernels and biases alike."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
-        bound = fan_in**-0.5
+        bound = factor * fan_in**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
@@ -33,18 +33,30 @@ def zeros(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
     return jnp.zeros(shape, dtype)
 
 
+def constant(value: float) -> nn.initializers.Initializer:
+    """All the same value."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> Array:
+        del key
+        return jnp.full(shape, value, dtype)
+
+    return init
+
+
 class SplitAffine(nn.Module):
     """Affine map of several inputs as if concatenated: sum_k x_k W_k + b, with parameters `kernel_k` and `bias`."""
 
     n_out: int
     n_added: int = 0
     """Inputs that the caller adds himself; they count for the size of initial weights."""
+    factor: float = 1.0
+    """Of initial weights."""
 
     @nn.compact
     def __call__(self, *parts: Float[Array, "... _"]) -> Float[Array, "... out"]:
         """The map's output; leading axes of the parts broadcast."""
         fan_in = self.n_added + sum(part.shape[-1] for part in parts)
-        init = uniform_fan_in(fan_in)
+        init = uniform_fan_in(fan_in, self.factor)
         total = self.param("bias", init, (self.n_out,))
         for k, part in enumerate(parts):
             total = total + part @ self.param(f"kernel_{k}", init, (part.shape[-1], self.n_out))
@@ -122,3 +134,24 @@ class EmbeddingNetwork(nn.Module):
             h = h + nn.leaky_relu(SplitAffine(self.n_hidden, name=f"layer_{k}")(h), 0.01)
         loc = SplitAffine(self.n_latent, name="loc")(h)
         return loc, floored_scale(SplitAffine(self.n_latent, name="log_variance")(h))
+
+
+class FeatureNetwork(nn.Module):
+    """What features of a perturbation say of its effects: (change of the log odds of inclusion, mean) by latent.
+
+    Both heads see the features themselves beside the trunk, so a linear relation needs no trunk, and shrinking the
+    trunk away does not end learning. They start close to zero.
+    """
+
+    n_latent: int
+    n_layers: int
+    n_hidden: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "row feature"]
+    ) -> tuple[Float[Array, "row latent"], Float[Array, "row latent"]]:
+        """(log odds, mean) for standardised features."""
+        h = ResidualMLP(self.n_layers, self.n_hidden, name="trunk")(features)
+        log_odds = SplitAffine(self.n_latent, factor=0.01, name="log_odds")(features, h)
+        return log_odds, SplitAffine(self.n_latent, factor=0.01, name="loc")(features, h)

@@ -13,14 +13,16 @@ from jaxtyping import Array, Float
 
 from samsjax.errors import check_choice
 
-NORMALIZATIONS = ("log_standardize", "standardize", "none")
+NORMALIZATIONS = ("log_standardize", "standardize", "control_standardize", "none")
 CONSTANT_BELOW = 1e-6
 """Standard deviation under which a gene counts as constant."""
 _CHUNK = 4096
 
 
 class GeneStatistics(NamedTuple):
-    """Mean and standard deviation per gene of x ("standardize") or log(1 + x) ("log_standardize")."""
+    """Mean and standard deviation per gene of x ("standardize", "control_standardize") or log(1 + x)
+    ("log_standardize"); those of "control_standardize" are to be computed on control cells.
+    """
 
     mean: Float[Array | np.ndarray, " gene"]
     std: Float[Array | np.ndarray, " gene"]

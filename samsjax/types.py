@@ -88,6 +88,54 @@ class QualityTraining(NamedTuple):
     """Whether validation cells get references and weights too; else the bound of validation cells is a plain one."""
 
 
+class KnownStructure(NamedTuple):
+    """What is known of a graph and of the targets of perturbations before training: 0, 1, or 0.5 where it is open."""
+
+    graph: Float[Array, "gene gene"]
+    """[i, j]: does gene i act on gene j."""
+    targets: Float[Array, "perturbation gene"]
+
+
+class Schedule(NamedTuple):
+    """How parameters with a constraint are trained: steps, and how the weight of the constraint grows."""
+
+    n_steps: int
+    n_polish_steps: int
+    learning_rate: float
+    warmup_fraction: float
+    """Part of the steps without constraint."""
+    multiplier_interval: int
+    multiplier_growth: float
+    n_restarts: int
+
+
+class ConstrainedTraining(NamedTuple):
+    """How a model learns a graph without cycles and all that depends on it; pure functions.
+
+    `cells` are what `summarise` made of the cells of a split. `n_graphs` counts draws of a graph that is not decided.
+    """
+
+    schedule: Schedule
+    summarise: Callable[[Any, Any], Any]
+    """(values (cell, gene), perturbation (cell,) with -1 for control) -> cells, as numpy arrays -> arrays."""
+    loss: Callable[..., Array]
+    """(key, params, cells, known, progress, n_graphs) -> what is minimised, per cell; `progress` runs from 0 to 1."""
+    constraint: Callable[[Params], Array]
+    """How cyclic the graph is; 0 if it is not."""
+    log_odds: Callable[[Params], Array]
+    """Of edges, (gene, gene)."""
+    with_graph: Callable[[Params, Any, Any], Params]
+    """(params, decided graph, log odds of edges) -> parameters that say so."""
+    finish: Callable[[Params, Any, KnownStructure], Params]
+    """(params, training cells, known) -> parameters with the posterior of targets."""
+    score: Callable[[Params, Any], Array]
+    """(finished params, held-out cells) -> their log likelihood, per cell."""
+    n_graphs: int
+    """Draws of the graph per step while it is open."""
+    search: Callable[[Any, Any, KnownStructure], tuple[Any, Any]] | None = None
+    """(numpy generator, training cells, known) -> (graph, log odds of edges); None: gradients decide on the graph."""
+
+
 class ModelGuide(NamedTuple):
     """Two NumPyro programs over a `Batch`, and what is needed to run them without data."""
 
@@ -103,3 +151,5 @@ class ModelGuide(NamedTuple):
     """None for a model that wants nothing."""
     cold_start: float = 0.0
     """Share of the perturbations that each training step treats as unseen (`Batch.unseen`)."""
+    constrained: ConstrainedTraining | None = None
+    """How a model with a graph is trained; None for one that climbs its bound."""

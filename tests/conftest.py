@@ -15,6 +15,10 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+# Workers share the cores; threads of their linear algebra would only wait for each other.
+threadpool_limits(1)
 
 SHARED = CHECKOUT.parent / "shared"
 
@@ -25,6 +29,10 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Tests that share fits and compiled functions stay with one worker, which makes them once.
+    for item in items:
+        shares_runs = {"runs", "run_copy"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("runs" if shares_runs else item.nodeid.split("::")[0]))
     for flag in ("slow", "gpu"):
         if not config.getoption(f"--{flag}"):
             skip = pytest.mark.skip(reason=f"marked {flag}: run with --{flag}")

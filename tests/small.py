@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from samsjax.data import PerturbationData, SimulationConfig, simulate
+from samsjax.data.features.table import PerturbationFeatures
 from samsjax.inference.config import TrainConfig
 from samsjax.models import SAMSVAEConfig
 
@@ -31,6 +32,12 @@ def labelled(data: PerturbationData) -> PerturbationData:
     """The same cells with quality labels that have nothing to do with them: a third fails, by one criterion or both."""
     failed = np.random.default_rng(1).random((data.n_cells, 2)) < 0.2
     return replace(data, failed=failed, criteria=("n_counts", "percent_mito"))
+
+
+def featured(data: PerturbationData) -> PerturbationData:
+    """The same cells with three features of the perturbations that have nothing to do with them."""
+    values = np.random.default_rng(2).normal(size=(data.n_perturbations, 3))
+    return replace(data, features=PerturbationFeatures(("weight", "size", "charge"), values))
 
 
 def gaussian_data(x: np.ndarray, index: np.ndarray, dosage: np.ndarray, split: np.ndarray) -> PerturbationData:

@@ -4,7 +4,8 @@ Read in this order:
 
 - `dataset`: `PerturbationData`, the arrays every model trains on. It knows nothing of AnnData.
 - `encoding`: labels such as `KLF1+TGFBR2` <-> indices and doses; reading a treatment to predict. The grammar of labels
-  is in `labels`, the distinct conditions of a data set in `treatments`.
+  is in `labels`, the distinct conditions of a data set in `treatments`; `unique_doses` makes doses perturbations.
+- `features`: what is known of perturbations beside their cells: `PerturbationFeatures`, and where they come from.
 - `covariates`: categorical covariates as one-hots over the levels of the training cells.
 - `splits`: which cells train, validate and test, at random, by a column or by combinations; halves of the training
   cells. `held_out` holds out perturbations or doses, with the groups of `perturbation_groups`; `split_rules` chooses.
@@ -36,6 +37,7 @@ from samsjax.data.encoding import (
     parse_treatment,
     treatments,
 )
+from samsjax.data.features import FeaturesConfig, PerturbationFeatures, with_features
 from samsjax.data.held_out import held_out_doses, held_out_perturbations
 from samsjax.data.quality.confounding import Confounding, confounding
 from samsjax.data.quality.rule import Criterion, QualityRule, learn_rule
@@ -51,7 +53,9 @@ __all__ = [
     "Criterion",
     "DataConfig",
     "Encoding",
+    "FeaturesConfig",
     "PerturbationData",
+    "PerturbationFeatures",
     "QualityRule",
     "SimulationConfig",
     "Treatments",
@@ -75,4 +79,5 @@ __all__ = [
     "simulate",
     "simulate_artifacts",
     "treatments",
+    "with_features",
 ]

@@ -29,6 +29,7 @@ from samsjax.data.quality.labels import quality_labels
 from samsjax.data.quality.rule import QualityRule
 from samsjax.data.split_rules import split_by_rule
 from samsjax.data.splits import column_split
+from samsjax.data.unique_doses import unique_doses
 from samsjax.errors import InputError, check_choice, listing, nearest, unknown_name
 
 if TYPE_CHECKING:
@@ -179,8 +180,12 @@ def _applied(
 
 
 def _in_vocabulary(applied: Encoding, config: DataConfig, vocabulary: Sequence[str] | None) -> Encoding:
-    """What the model sees: combinations as one perturbation if asked for, indices of a stored model if there is one."""
-    encoding = unique_combinations(applied, config.separator) if config.combinations_as_unique else applied
+    """What the model sees: doses and combinations as perturbations of their own if asked for; a stored vocabulary."""
+    encoding = applied
+    if config.doses_as_unique and (vocabulary is None or (applied.dosage[applied.dosage != 0] != 1).any()):
+        encoding = unique_doses(encoding)
+    if config.combinations_as_unique:
+        encoding = unique_combinations(encoding, config.separator)
     return encoding if vocabulary is None else match_vocabulary(encoding, vocabulary)
 
 

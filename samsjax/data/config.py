@@ -42,6 +42,9 @@ class DataConfig:
     """Sign that joins the perturbations of a combination, as in KLF1+TGFBR2."""
     combinations_as_unique: bool = False
     """Treat each combination as a perturbation of its own, which shares nothing with its parts; SVAE+ needs this."""
+    doses_as_unique: bool = False
+    """Treat each dose of a perturbation as a perturbation of its own, which shares nothing with its other doses but
+    their features; for models that know no dose."""
     layer: str | None = None
     """Layer that holds raw counts ("raw" = adata.raw); by default X is used, and must hold them."""
     dosage_key: str | None = None

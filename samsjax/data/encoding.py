@@ -180,8 +180,8 @@ def _check_doses_of_combinations(encoding: Encoding, texts: Sequence[str], code:
         given = listing([f"{dose:g}" for dose in encoding.dosage[row] if dose])
         raise InputError(
             f"combination {texts[code[row]]!r} has doses {given} in row {row} ({len(cells)} such cells): a combination "
-            "that is a perturbation of its own has no doses of its parts; switch combinations_as_unique off, or give "
-            "every part of a combination the dose 1"
+            "that is a perturbation of its own has no doses of its parts; switch combinations_as_unique off or "
+            "doses_as_unique on, or give every part of a combination the dose 1"
         )
 
 

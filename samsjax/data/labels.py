@@ -81,6 +81,29 @@ def check_dose(dose: float, where: str) -> None:
         raise InputError(f"dose {dose} of {where} is not usable: doses are positive and finite, 1 = applied")
 
 
+def split_dose(label: str) -> tuple[str, str | None]:
+    """A name and the text of its dose, as in `A@0.5`; the whole label and None where no number follows an `@`."""
+    name, mark, dose = label.rpartition(DOSE_MARK)
+    try:
+        float(dose if mark else "none")
+    except ValueError:
+        return label, None
+    return name.strip(), dose.strip()
+
+
+def canonical_dose(label: str) -> str:
+    """One name with its dose as this library writes it: `A@0.5` for `A@.50`, `A` for `A@1`; others as they are."""
+    name, dose = split_dose(label)
+    if dose is None or not 0 < float(dose) <= float(np.finfo(np.float32).max):
+        return label
+    return write_label({name: float(dose)}, "")
+
+
+def has_doses_as_names(name: str, names: Collection[str]) -> bool:
+    """Whether a vocabulary holds doses of a perturbation as perturbations of their own, as `A@0.5` for `A`."""
+    return any(other.startswith(f"{name}{DOSE_MARK}") and split_dose(other)[0] == name for other in names)
+
+
 def write_dose(dose: float) -> str:
     """The shortest decimal text that reads back as the same float32, never with an exponent (`1e+06` holds a `+`)."""
     return np.format_float_positional(np.float32(dose), unique=True, trim="-")
@@ -92,8 +115,19 @@ def write_label(doses: Mapping[str, float], separator: str) -> str:
     return separator.join(parts)
 
 
+LEARNED_FROM_CELLS = (
+    "A perturbation without cells in training cannot be predicted by this model, because its effect is learned from "
+    "its own cells."
+)
+
+
 def parse_treatment(
-    label: str, perturbation_names: Sequence[str] | np.ndarray, *, separator: str = "+", control_name: str = "control"
+    label: str,
+    perturbation_names: Sequence[str] | np.ndarray,
+    *,
+    separator: str = "+",
+    control_name: str = "control",
+    why_unknown: str = LEARNED_FROM_CELLS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read one condition to predict: `KLF1+TGFBR2`, `A@0.5`, `control`.
 
@@ -105,6 +139,7 @@ def parse_treatment(
         perturbation_names: the vocabulary the indices refer to.
         separator: what joins the parts.
         control_name: parts of this name are dropped; alone, it means no perturbation.
+        why_unknown: what the error says of a name outside the vocabulary.
 
     Returns:
         Index int32 (slot,) in ascending order and dosage float32 (slot,); both empty for a control.
@@ -119,7 +154,7 @@ def parse_treatment(
     if found is None:
         found = _segment(tuple(tokens), position, separator, control_name)
     if found is None:
-        raise _unknown_part(str(label), tokens, list(position), separator, control_name)
+        raise _unknown_part(str(label), tokens, list(position), separator, control_name, why_unknown)
     doses: dict[int, float] = {}
     for name, dose in found:
         if position[name] in doses:
@@ -160,25 +195,35 @@ def _segment(tokens: tuple[str, ...], names: Mapping[str, int], separator: str, 
 
 
 def _known(part: str, names: Mapping[str, int], separator: str, control: str) -> Found | None:
-    """One part as (name, dose text); an empty list for the control, None if unknown. The whole part is tried first."""
-    if part in names:
-        return [(part, None)]
+    """One part as (name, dose text); an empty list for the control, None if unknown. The whole part is tried first.
+
+    So where doses are perturbations of their own, `A@.50` means the perturbation `A@0.5`, not a dose of `A`.
+    """
+    for name in (part, canonical_dose(part)):
+        if name in names:
+            return [(name, None)]
     if part == control:
         return []
     name, mark, dose = part.rpartition(DOSE_MARK)
     if not mark or separator in dose:  # `A@2+B` is two parts, not a dose of `2+B`
         return None
+    if split_dose(part)[1] is not None and has_doses_as_names(name.strip(), names):
+        return None
     return [(name.strip(), dose.strip())] if name.strip() in names else None
 
 
-def _unknown_part(label: str, tokens: Sequence[str], names: Sequence[str], separator: str, control: str) -> InputError:
+def _unknown_part(
+    label: str, tokens: Sequence[str], names: Sequence[str], separator: str, control: str, why: str
+) -> InputError:
     known = dict.fromkeys(names, 0)
     unknown = [token for token in tokens if _known(token, known, separator, control) is None]
     part = unknown[0]
+    if has_doses_as_names(split_dose(part)[0], names):
+        return InputError(
+            f"unknown perturbation {part!r} in treatment {label!r}: doses are perturbations of their own here, and no "
+            f"cell had this one. Known: {listing(names)}."
+        )
     bare = part.rpartition(DOSE_MARK)[0] or part
     close = nearest(bare, names)
     hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
-    return InputError(
-        f"unknown perturbation {bare!r} in treatment {label!r}.{hint} A perturbation without cells in training cannot "
-        f"be predicted by this model, because its effect is learned from its own cells. Known: {listing(names)}."
-    )
+    return InputError(f"unknown perturbation {bare!r} in treatment {label!r}.{hint} {why} Known: {listing(names)}.")

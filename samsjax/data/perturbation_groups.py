@@ -6,15 +6,12 @@ it too; one that is missing is an error, never a group or a feature of zeros.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samsjax.data.dataset import check_unique
-from samsjax.errors import InputError, check_range, listing, nearest
-
-if TYPE_CHECKING:
-    import pandas as pd
+from samsjax.data.features.reading import read_features, read_texts
+from samsjax.data.features.table import constant_columns
+from samsjax.errors import InputError, check_range, listing
 
 
 def load_groups(path: Path | str) -> dict[str, str]:
@@ -23,7 +20,7 @@ def load_groups(path: Path | str) -> dict[str, str]:
     Raises:
         InputError: if the file cannot be read or has other columns, a perturbation repeats, or has no group.
     """
-    table = _read(path)
+    table = read_texts(path)
     if table.shape[1] != 1:
         raise InputError(
             f"{path} must have two columns, perturbation and group; it has {table.shape[1] + 1}: "
@@ -46,26 +43,13 @@ def load_features(path: Path | str, names: Sequence[str] | np.ndarray) -> np.nda
         InputError: if the file cannot be read, a perturbation is missing or repeats, or a feature is no finite number
             or the same for all `names`.
     """
-    table = _read(path)
-    missing = [str(name) for name in names if name not in table.index]
-    if missing:
-        close = nearest(missing[0], table.index)
-        hint = f" The names nearest to {missing[0]!r} are {listing(close)}." if close else ""
-        raise InputError(f"{len(missing)} perturbations of the cells are not in {path}: {listing(missing)}.{hint}")
-    chosen = table.loc[list(names)]
-    features = _numbers(chosen)
-    bad = np.argwhere(~np.isfinite(features))
-    if len(bad):
-        row, column = bad[0]
-        raise InputError(
-            f"{len(bad)} features of {path} are no finite numbers, the first {chosen.iat[row, column]!r} in column "
-            f"{chosen.columns[column]!r} of perturbation {chosen.index[row]!r}"
-        )
-    constant = chosen.columns[(features == features[:1]).all(axis=0)]
+    table = read_features(path)
+    features = table.of([str(name) for name in names])
+    constant = constant_columns(features)
     if len(constant):
         raise InputError(
-            f"{len(constant)} features of {path} are the same for all {len(chosen)} perturbations of the cells: "
-            f"{listing(constant)}; leave these columns out"
+            f"{len(constant)} features of {path} are the same for all {len(features)} perturbations of the cells: "
+            f"{listing(table.names[column] for column in constant)}; leave these columns out"
         )
     return features
 
@@ -106,31 +90,3 @@ def cluster_perturbations(
     n_clusters = min(n_clusters, len(np.unique(standardised, axis=0)))
     cluster = fcluster(linkage(standardised[order], method="ward"), n_clusters, criterion="maxclust")
     return {str(names[row]): f"cluster {number}" for row, number in zip(order, cluster.tolist(), strict=True)}
-
-
-def _read(path: Path | str) -> "pd.DataFrame":
-    """All entries as text, with the perturbations as index; a perturbation may be called NA."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(Path(path).expanduser(), dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # what pandas raises for text that is no table is a ValueError
-        raise InputError(f"cannot read a table of perturbations from {path}: {error}") from error
-    if table.shape[1] < 2 or not len(table):
-        raise InputError(
-            f"{path} must have a column of perturbations and at least one more, joined by commas, and rows; it has "
-            f"{len(table)} rows of columns {listing(table.columns)}"
-        )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first column for row labels
-        raise InputError(f"rows of {path} have more entries than its header names columns: {listing(table.columns)}")
-    table = table.set_index(table.columns[0])
-    table.index = table.index.str.strip()
-    check_unique(f"perturbations in {path}", table.index.to_numpy())
-    return table
-
-
-def _numbers(table: "pd.DataFrame") -> np.ndarray:
-    """What is no number becomes NaN, for the caller to refuse."""
-    import pandas as pd
-
-    return table.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)

@@ -139,10 +139,16 @@ def simulate(config: SimulationConfig | None = None, *, seed: int = 0) -> tuple[
     return drawn.data, drawn.truth
 
 
-def draw_screen(config: SimulationConfig, *, seed: int) -> Drawn:
-    """The screen of `simulate` and what drew it."""
+def draw_screen(config: SimulationConfig, *, seed: int, effects: tuple[np.ndarray, np.ndarray] | None = None) -> Drawn:
+    """The screen of `simulate` and what drew it.
+
+    Args:
+        config: sizes and strengths.
+        seed: decides all draws.
+        effects: masks and masked effects, bool and float64 (perturbation, latent), instead of those of `simulate`.
+    """
     rng = np.random.default_rng(seed)
-    mask, effect = _effects(config, rng)
+    mask, effect = _effects(config, rng) if effects is None else effects
     index, dosage = _design(config, rng)
     n_cells = len(index)
     z_basal = rng.standard_normal((n_cells, config.n_latent))

@@ -31,6 +31,8 @@ from samsjax.evaluation.quality import Quality, QualityConfig, quality_report
 from samsjax.evaluation.quality.cells import HELD_OUT
 from samsjax.evaluation.scores import Scores
 from samsjax.evaluation.scoring import ScoringConfig, score
+from samsjax.evaluation.scoring.intervals import mean_of_known
+from samsjax.evaluation.scoring.measured import NEW_PERTURBATION
 from samsjax.evaluation.uncertainty import N_CELLS, N_DRAWS, Uncertainty, uncertainty
 from samsjax.inference.fitted import Fitted
 
@@ -69,7 +71,9 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
     """Flat: `test/predictive_iwelbo`, `scores/<predictor>/<metric>` (means over treatments; among the
     predictors `half_split`, one half of the measured cells against the other, and `perfect`, what the truth would
-    score), `ate/<reference>/pearson`, `coverage/<what>`, `check/<statistic>`,
+    score), `unseen/<predictor>/<metric>` and `trained/<predictor>/<metric>` (the same over treatments with a
+    perturbation that no training cell carries, and over the others, where there are of the former),
+    `ate/<reference>/pearson`, `coverage/<what>`, `check/<statistic>`,
     `mask/f1`, ... The reference of `ate` says which cells measure the effects: those of a split, `all`, or
     `published`: treatments with test cells, measured on all cells."""
     treatments: Treatments
@@ -264,11 +268,22 @@ def _flat(result: Evaluation) -> dict[str, float]:
 
 
 def _flat_scores(scores: Scores) -> dict[str, float]:
-    names = [metric.name for metric in scores.metrics]
     ceilings = ("half_split", scores.ceiling_mean), ("perfect", scores.perfect)
-    rows = [*zip(scores.predictors, scores.mean, strict=True), *ceilings]
+    metrics = _named("scores", scores, [*zip(scores.predictors, scores.mean, strict=True), *ceilings])
+    unseen = scores.seen == NEW_PERTURBATION
+    for kind, rows in (("unseen", unseen), ("trained", ~unseen)):
+        if unseen.any() and rows.any():
+            means = mean_of_known(scores.value[..., rows], axis=-1)
+            half = "half_split", mean_of_known(scores.ceiling[:, rows], axis=-1)
+            metrics |= _named(kind, scores, [*zip(scores.predictors, means, strict=True), half])
+    return metrics
+
+
+def _named(kind: str, scores: Scores, rows: list[tuple[str, np.ndarray]]) -> dict[str, float]:
+    """Means (metric,) by predictor, flat."""
+    names = [metric.name for metric in scores.metrics]
     return {
-        f"scores/{predictor}/{name}": float(value)
+        f"{kind}/{predictor}/{name}": float(value)
         for predictor, means in rows
         for name, value in zip(names, means, strict=True)
     }

@@ -19,6 +19,7 @@ from samsjax.data.labels import write_label
 from samsjax.errors import InputError, check_range, listing
 from samsjax.evaluation.data_effects import group_moments, transformed
 from samsjax.evaluation.effect_posterior import INTERVAL, effect_draws
+from samsjax.evaluation.known import known_perturbations
 from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.inference.fitted import Fitted
 
@@ -81,7 +82,7 @@ def interactions(
     """Departures from additivity of every combination in `data`, predicted and measured.
 
     A part is measured alone in cells that carry it at the dose of the combination and nothing else. It can be predicted
-    alone if it had training cells, alone or in combination.
+    alone if it had training cells, alone or in combination, or if the model knows it by its features.
 
     Args:
         key: decides the model's draws.
@@ -173,7 +174,7 @@ def _predicted(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Posterior mean, sd and interval of the departures, each (combination, gene), and why they are missing."""
     index, dosage = treated.perturbation_index[combined], treated.dosage[combined]
-    untrained = (fitted.n_training_cells[index] == 0) & (dosage != 0)
+    untrained = ~known_perturbations(fitted)[index] & (dosage != 0)
     names = np.asarray(fitted.vocabulary.perturbation_names)
     reasons = [
         f"no training cells of {listing(names[i[u]])}" if u.any() else "" for i, u in zip(index, untrained, strict=True)

@@ -11,6 +11,7 @@ from samsjax.errors import InputError
 from samsjax.evaluation.average_effects import AverageEffects
 from samsjax.evaluation.forward import has_own_totals, in_scale
 from samsjax.evaluation.generated_cells import generate_cells
+from samsjax.evaluation.known import known_treatments
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
 from samsjax.inference.fitted import Fitted
 
@@ -40,8 +41,9 @@ class Predictor(Protocol):
 class ModelPredictor(NamedTuple):
     """A fitted model as a `Predictor`.
 
-    It says nothing of perturbations without training cells, whose effects are those of the prior (unless
-    `config.untrained`), nor of combinations if it knows only one perturbation per cell.
+    Of perturbations without training cells it says what their features say, if it uses features. If not, their effects
+    are those of the prior and it says nothing of them (unless `config.untrained`), nor does it of combinations if it
+    knows only one perturbation per cell.
     """
 
     key: jax.Array
@@ -85,9 +87,8 @@ class ModelPredictor(NamedTuple):
 
     def _known(self, treated: Treatments) -> np.ndarray:
         """Bool (treatment,): which ones the model can predict."""
-        used = treated.dosage != 0
-        learned = (self.fitted.n_training_cells[treated.perturbation_index] > 0) | ~used | self.config.untrained
-        return learned.all(axis=1) & (self.fitted.config.composes | (used.sum(axis=1) <= 1))
+        arms = treated.perturbation_index, treated.dosage
+        return known_treatments(self.fitted, *arms, untrained=self.config.untrained)
 
 
 class Remembered(NamedTuple):

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import ndtri
@@ -35,6 +36,7 @@ from samsjax.inference.log_weights import draw_shared
 from samsjax.likelihoods import models_counts
 from samsjax.models import DataStatistics, ModelConfig, build_model, described
 from samsjax.normalization import GeneStatistics
+from samsjax.types import Features
 
 LEVELS = (0.5, 0.8, 0.9)
 """Of the intervals that the widened posterior should hold true; the factor serves the one that needs most."""
@@ -100,7 +102,9 @@ def redrawn_screen(key: jax.Array, fitted: Fitted, data: PerturbationData) -> tu
 def check_model(config: ModelConfig) -> None:
     """Raises: InputError unless the model has masks, and effects with a posterior; needs no data."""
     one_gene = GeneStatistics(np.zeros(1, np.float32), np.ones(1, np.float32))
-    model_guide = build_model(config, DataStatistics(1, 1, one_gene, len(config.covariates)))
+    features = Features(jnp.zeros((1, 1)), jnp.ones(1)) if config.uses_features else None
+    statistics = DataStatistics(1, 1, one_gene, len(config.covariates), features=features)
+    model_guide = build_model(config, statistics)
     drawn: set[str] = set()
 
     def look(key: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@
 - `log_weights`: the one place that computes log p - log q; every bound is a reduction of it.
 - `rotating`: the sparse rotation of latent space between epochs. `after_fit`: that of a fitted model.
 - `fitted`: a trained model with its vocabulary. `checkpoint`: to disk and back.
+- `unseen`: perturbations without cells, added to a fitted model by their features.
 """
 
 from samsjax.inference.after_fit import rotate
@@ -16,6 +17,7 @@ from samsjax.inference.fitted import Fitted, Vocabulary, fit, fit_many
 from samsjax.inference.log_weights import LogWeights, iwelbo, log_weights
 from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, DivergenceWarning, FitResult
+from samsjax.inference.unseen import with_unseen
 
 __all__ = [
     "DivergenceError",
@@ -33,4 +35,5 @@ __all__ = [
     "log_weights",
     "rotate",
     "save",
+    "with_unseen",
 ]

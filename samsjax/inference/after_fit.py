@@ -11,7 +11,7 @@ from samsjax.inference.putting_effects import put_effects
 from samsjax.inference.rotating import DECISIVENESS, report_of
 from samsjax.models import described, latent_axes
 from samsjax.rotation.activity import inclusion_log_odds
-from samsjax.rotation.axes import MaskedEffects, masked_effects, turn_effects, turn_networks
+from samsjax.rotation.axes import masked_effects, turn_effects, turn_networks
 from samsjax.rotation.search import search
 
 
@@ -33,7 +33,7 @@ def rotate(fitted: Fitted, *, seed: int = 0) -> Fitted:
     axes = latent_axes(fitted.config)
     if axes is None:
         raise InputError(f"{described(fitted.config)} has no effects that can be rotated")
-    effects = masked_effects(fitted.params, axes.effects)
+    effects = masked_effects(fitted.params, axes.effects, fitted.statistics.features)
     found = search(jax.random.key(seed), effects.mean)
     turned = turn_effects(effects, found.rotation)
     log_odds = inclusion_log_odds(turned.mean, jnp.sqrt(turned.variance))
@@ -42,7 +42,7 @@ def rotate(fitted: Fitted, *, seed: int = 0) -> Fitted:
         log_odds = jnp.clip(log_odds, -DECISIVENESS[-1], DECISIVENESS[-1])
         # The mean of mask x embedding is what stays.
         kept = jnp.where(log_odds > 0, jax.nn.sigmoid(log_odds), 1.0)
-        turned = MaskedEffects(turned.mean / kept, turned.variance / kept)
+        turned = turned._replace(mean=turned.mean / kept, variance=turned.variance / kept)
     params = put_effects(turn_networks(fitted.params, axes, found.rotation), axes.effects, turned, log_odds)
     report = report_of(found, effects.mean, 0, effects.mean.shape[1], n_active)
     return replace(fitted, params=params, rotations=(*fitted.rotations, report))

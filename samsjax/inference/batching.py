@@ -65,6 +65,21 @@ def carrying_cells(data: PerturbationData) -> np.ndarray:
     return np.bincount(carried, minlength=data.n_perturbations)
 
 
+def middle_log_doses(data: PerturbationData) -> np.ndarray:
+    """Mean of the logarithms of the distinct doses of each perturbation in training cells, float32 (perturbation,).
+
+    Perturbations without training cells get the mean of the others.
+    """
+    cells = data.cells("train")
+    given = data.dosage[cells] > 0
+    pairs = np.stack([data.perturbation_index[cells][given], data.dosage[cells][given]], axis=1, dtype=np.float64)
+    index, dose = np.unique(pairs, axis=0).reshape(-1, 2).T
+    n_doses, total = (np.bincount(index.astype(int), w, data.n_perturbations) for w in (None, np.log(dose)))
+    middle = total / np.maximum(n_doses, 1)
+    others = middle[n_doses > 0].mean() if (n_doses > 0).any() else 0.0
+    return np.where(n_doses > 0, middle, others).astype(np.float32)
+
+
 def _smallest(x: np.ndarray) -> np.ndarray:
     """Counts as uint16 (uint32 where they do not fit); other values as float32."""
     whole = x.size > 0 and (np.issubdtype(x.dtype, np.integer) or not np.any(x % 1)) and x.min() >= 0

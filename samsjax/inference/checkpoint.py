@@ -128,14 +128,16 @@ def _statistics(words: Vocabulary, tree: dict[str, Any]) -> DataStatistics:
     if words.features:
         seen = np.asarray(tree["n_training_cells"]) > 0
         features = Features(jnp.asarray(tree["features"]), jnp.asarray(seen, dtype=jnp.float32))
-    return DataStatistics(*sizes, genes, n_levels(words.covariates), len(words.artifacts), features)
+    log_doses = jnp.asarray(tree["log_doses"]) if "log_doses" in tree else None
+    return DataStatistics(*sizes, genes, n_levels(words.covariates), len(words.artifacts), features, log_doses)
 
 
 def _arrays(fitted: Fitted) -> dict[str, Any]:
-    features = fitted.statistics.features
+    features, log_doses = fitted.statistics.features, fitted.statistics.log_doses
     return {
         "params": fitted.params,
         **({} if features is None else {"features": np.asarray(features.values)}),
+        **({} if log_doses is None else {"log_doses": np.asarray(log_doses)}),
         "gene_mean": np.asarray(fitted.statistics.genes.mean),
         "gene_std": np.asarray(fitted.statistics.genes.std),
         "library_sizes": fitted.library_sizes,
@@ -177,6 +179,8 @@ def _expected_arrays(config: ModelConfig, vocabulary: Vocabulary) -> dict[str, A
     }
     if vocabulary.features:
         expected["features"] = jax.ShapeDtypeStruct((n_perturbations, len(vocabulary.features)), np.float32)
+    if config.uses_doses:
+        expected["log_doses"] = jax.ShapeDtypeStruct((n_perturbations,), np.float32)
     blank = _statistics(vocabulary, {name: np.ones(array.shape, array.dtype) for name, array in expected.items()})
     model_guide = build_model(config, blank)
     return {"params": jax.eval_shape(lambda key: initial_parameters(key, model_guide), jax.random.key(0)), **expected}

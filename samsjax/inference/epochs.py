@@ -21,7 +21,12 @@ from samsjax.inference import batching
 from samsjax.inference.batching import BatchPlan, DeviceData
 from samsjax.inference.config import TrainConfig
 from samsjax.inference.log_weights import effect_parameters
-from samsjax.inference.objectives import per_cell_programs, training_objective, validation_objective
+from samsjax.inference.objectives import (
+    per_cell_programs,
+    training_objective,
+    validation_objective,
+    without_lone_terms,
+)
 from samsjax.inference.optimizer import optimizer
 from samsjax.inference.references import (
     Pools,
@@ -35,8 +40,8 @@ from samsjax.models.base import Build, DataStatistics
 from samsjax.normalization import GeneStatistics
 from samsjax.types import Batch, Features, ModelGuide, Params, QualityTraining
 
-REFERENCES = 1
-"""Folded into the key of a pass for its reference cells."""
+REFERENCES, COLD_START = 1, 2
+"""Folded into the key of a pass for its reference cells, and for the perturbations it treats as unseen."""
 
 
 class FitArrays(NamedTuple):
@@ -56,6 +61,8 @@ class FitArrays(NamedTuple):
     """From which reference cells are drawn; None for a model that wants none."""
     features: Features | None = None
     """Of the perturbations; None for a model that uses none."""
+    log_doses: Float[Array, " perturbation"] | None = None
+    """See `DataStatistics.log_doses`; None for a model that does not use them."""
 
     @property
     def statistics(self) -> DataStatistics:
@@ -64,7 +71,7 @@ class FitArrays(NamedTuple):
         n_levels = 0 if covariates is None else covariates.shape[1]
         n_artifacts = 0 if self.cells.artifacts is None else self.cells.artifacts.shape[1]
         sizes = self.cells.x.shape[1], self.row_weight.shape[0]
-        return DataStatistics(*sizes, self.genes, n_levels, n_artifacts, self.features)
+        return DataStatistics(*sizes, self.genes, n_levels, n_artifacts, self.features, self.log_doses)
 
     @property
     def failed_share(self) -> Float[Array, ""]:
@@ -81,11 +88,13 @@ def fit_arrays(
     artifacts: Sequence[str] = (),
     quality: QualityTraining | None = None,
     features: Features | None = None,
+    log_doses: Float[Array, " perturbation"] | None = None,
 ) -> FitArrays:
     """The arrays of a fit to `data` with batches as `config` wants them.
 
     `levels` names the covariates to use, `artifacts` the quality indicators, `quality` what the model wants to know of
-    the quality of its training cells (`ModelGuide.quality_training`), and `features` are those of the perturbations.
+    the quality of its training cells (`ModelGuide.quality_training`); `features` and `log_doses` are those of the
+    perturbations.
     """
     train, val = (jnp.asarray(data.cells(split), dtype=jnp.int32) for split in ("train", "val"))
     plan = batching.plan_batches(len(train), config.batch_size)
@@ -97,6 +106,7 @@ def fit_arrays(
         row_weight=training_row_weights(data, plan),
         pools=None if quality is None else make_pools(data, quality),
         features=features,
+        log_doses=log_doses,
     )
 
 
@@ -148,9 +158,14 @@ def make_epochs(build: Build, config: TrainConfig) -> Epochs:
         gathered = _gathering(jax.random.fold_in(key, REFERENCES), model_guide.quality_training, arrays)
         plan, n_cells = training_plan(arrays, config), arrays.train.shape[0]
         all_rows = instantiates_all(arrays.row_weight.shape[0], plan.batch_size * arrays.cells.dosage.shape[1])
+        cold_start = model_guide.cold_start
 
-        def step(state: Any, batch_cells: Array) -> tuple[Any, Array]:
+        def step(state: Any, given: tuple[Array, jax.Array | None]) -> tuple[Any, Array]:
+            batch_cells, cold_key = given
             batch = _standing_for(gathered(batch_cells, arrays.row_weight), n_cells)
+            if cold_key is not None:
+                cold = jax.random.bernoulli(cold_key, cold_start, batch.rows.shape)
+                batch = batch._replace(unseen=cold.astype(jnp.float32))
             if all_rows:
                 return svi.update(state, batch)
             rows, batch = present_rows(batch)
@@ -158,7 +173,8 @@ def make_epochs(build: Build, config: TrainConfig) -> Epochs:
             return put_rows(state, part, tables, rows), loss
 
         order = jax.random.permutation(key, arrays.train)
-        return jax.lax.scan(step, state, batching.arrange(order, plan))
+        cold_keys = jax.random.split(jax.random.fold_in(key, COLD_START), plan.n_batches) if cold_start else None
+        return jax.lax.scan(step, state, (batching.arrange(order, plan), cold_keys))
 
     def params(state: Any, arrays: FitArrays) -> Params:
         return learner(arrays).svi.get_params(state)
@@ -224,14 +240,17 @@ def _validation_bound(
     in_validation = wanted is not None and wanted.in_validation
     gathered = _gathering(jax.random.fold_in(key, REFERENCES), wanted if in_validation else None, arrays)
 
-    def bound(bound_key: jax.Array, params: Params, batch: Batch) -> Array:
-        return -elbo.loss(bound_key, params, model_guide.model, model_guide.guide, batch)
+    def bound(bound_key: jax.Array, params: Params, batch: Batch, programs: tuple[Any, Any]) -> Array:
+        return -elbo.loss(bound_key, params, *programs, batch)
+
+    programs = model_guide.model, model_guide.guide
+    local_programs = without_lone_terms(programs[0]), without_lone_terms(programs[1])
 
     def local_terms(step: tuple[jax.Array, Array]) -> Array:
         rows, batch = present_rows(gathered(step[1], no_shared_terms))
-        return bound(step[0], take_rows(params, tables, rows), batch)
+        return bound(step[0], take_rows(params, tables, rows), batch, local_programs)
 
     keys = jax.random.split(key, plan.n_batches + 1)
     local = jax.lax.map(local_terms, (keys[1:], batching.arrange(arrays.val, plan))).sum()
-    shared = bound(keys[0], params, batching.empty_batch(model_guide))
+    shared = bound(keys[0], params, batching.empty_batch(model_guide), programs)
     return local / n_val + shared / arrays.train.shape[0]

@@ -1,22 +1,24 @@
 """`Fitted`: a trained model with everything needed to use it on cells it has never seen, and nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from samsjax.data.artifacts import Indicators, artifact_names
 from samsjax.data.covariates import Levels, codes, covariate_levels, n_levels
 from samsjax.data.dataset import PerturbationData
 from samsjax.data.features.table import FeatureScale, feature_scale
 from samsjax.data.quality.rule import QualityRule
-from samsjax.errors import InputError
-from samsjax.inference.batching import carrying_cells
+from samsjax.errors import InputError, listing
+from samsjax.inference.batching import carrying_cells, middle_log_doses
 from samsjax.inference.config import TrainConfig
+from samsjax.inference.constrained import known_structure, train_constrained
 from samsjax.inference.epochs import FitArrays, fit_arrays
 from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models
@@ -119,10 +121,23 @@ def statistics_of(
     levels: Levels | None = None,
     artifacts: Sequence[str] = (),
     features: Features | None = None,
+    log_doses: Array | None = None,
 ) -> DataStatistics:
-    """Sizes, and normalisation statistics of the training cells; `levels`, `artifacts`, `features` are those in use."""
-    genes = gene_statistics(data.x[data.cells("train")], normalization)
-    return DataStatistics(data.n_genes, data.n_perturbations, genes, n_levels(levels or {}), len(artifacts), features)
+    """Sizes, and normalisation statistics of the training cells; the optional arguments are those in use."""
+    genes = gene_statistics(data.x[_standardising_cells(data, normalization)], normalization)
+    sizes = data.n_genes, data.n_perturbations
+    return DataStatistics(*sizes, genes, n_levels(levels or {}), len(artifacts), features, log_doses)
+
+
+def _standardising_cells(data: PerturbationData, normalization: str) -> np.ndarray:
+    """Training cells whose mean and deviation genes are standardised by."""
+    cells = data.cells("train")
+    if normalization != "control_standardize":
+        return cells
+    controls = cells[data.is_control[cells]]
+    if len(controls) < 2:
+        raise InputError(f"normalization {normalization!r} needs control cells in training, and there are none")
+    return controls
 
 
 def fit(
@@ -132,6 +147,8 @@ def fit(
     *,
     seed: int = 0,
     progress: bool = True,
+    graph: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> Fitted:
     """Fit a model to the training cells of `data`, with the best parameters by the bound of its validation cells.
 
@@ -141,15 +158,22 @@ def fit(
         train: budget and optimiser.
         seed: decides initialisation, order and draws; the same seed gives the same bits.
         progress: show a bar when standard error is a terminal.
+        graph: (gene, gene) edges that a model with a graph is to take as known: 0, 1, or NaN where they are open.
+        targets: (perturbation, gene) known targets of perturbations in such a model: 0, 1, or NaN.
 
     Raises:
         InputError: data that cannot be trained on, continuous values under a count likelihood, or a covariate the data
-            do not carry.
+            do not carry; for a model with a graph, settings of `train` other than the defaults, which it has of its
+            own; for another model, a graph or targets.
         DivergenceError: NaN or infinity in the first epoch.
     """
     model = model if model is not None else SAMSVAEConfig()
     train = train if train is not None else TrainConfig()
     ready = prepare(data, model, train)
+    if ready.constrained:
+        return _fit_constrained(data, model, train, ready, seed, graph, targets, progress=progress)
+    if graph is not None or targets is not None:
+        raise InputError(f"{described(model)} has no graph: nothing can be known of its edges or targets")
     result = fit_model(
         jax.random.key(seed), builder(model), ready.arrays, train, _rotated_axes(model, train), progress=progress
     )
@@ -193,6 +217,8 @@ def fit_many(
         if len(data_sets) != len(seeds):
             raise InputError(f"{len(data_sets)} data sets for {len(seeds)} seeds: give one for all, or one each")
         ready = [prepare(each, model, train) for each in data_sets]
+    if ready[0].constrained:
+        return [_fit_or_error(each, model, train, seed, progress) for each, seed in zip(data_sets, seeds, strict=True)]
     keys = [jax.random.key(seed) for seed in seeds]
     axes = _rotated_axes(model, train)
     results = fit_models(keys, builder(model), [each.arrays for each in ready], train, axes, progress=progress)
@@ -200,6 +226,42 @@ def fit_many(
         result if isinstance(result, DivergenceError) else _fitted(model, own, each, result)
         for own, each, result in zip(data_sets, ready, results, strict=True)
     ]
+
+
+def _fit_or_error(
+    data: PerturbationData,
+    model: ModelConfig,
+    train: TrainConfig,
+    seed: int,
+    progress: bool,  # noqa: FBT001
+) -> Fitted | DivergenceError:
+    try:
+        return fit(data, model, train, seed=seed, progress=progress)
+    except DivergenceError as error:
+        return error
+
+
+def _fit_constrained(
+    data: PerturbationData,
+    model: ModelConfig,
+    train: TrainConfig,
+    ready: "Ready",
+    seed: int,
+    graph: np.ndarray | None,
+    targets: np.ndarray | None,
+    *,
+    progress: bool,
+) -> Fitted:
+    """A model with a graph, which has its own training."""
+    changed = [f.name for f in fields(TrainConfig) if getattr(train, f.name) != getattr(TrainConfig(), f.name)]
+    if changed:
+        raise InputError(
+            f"train settings {listing(changed)} do not apply to {described(model)}, whose training has settings among "
+            "those of the model (--model.n-steps, --model.learning-rate, ...): leave them at their defaults"
+        )
+    known = known_structure(data.n_genes, data.n_perturbations, graph, targets)
+    result = train_constrained(seed, builder(model), ready.statistics, data, known, progress=progress)
+    return _fitted(model, data, ready, result)
 
 
 def _rotated_axes(model: ModelConfig, train: TrainConfig) -> LatentAxes | None:
@@ -228,6 +290,8 @@ class Ready(NamedTuple):
     statistics: DataStatistics
     arrays: FitArrays
     feature_scale: FeatureScale | None
+    constrained: bool = False
+    """Whether the model has a training of its own."""
 
 
 def prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> Ready:
@@ -247,10 +311,11 @@ def prepare(data: PerturbationData, model: ModelConfig, train: TrainConfig) -> R
         raise InputError("no training cell passes quality control: there is no good cell to learn from")
     seen = vocabulary.covariates, vocabulary.artifacts
     scale, features = standardised_features(data) if model.uses_features else (None, None)
-    statistics = statistics_of(data, model.normalization, *seen, features)
-    quality = builder(model)(statistics).quality_training
-    arrays = fit_arrays(data, statistics.genes, train, *seen, quality, features)
-    return Ready(vocabulary, statistics, arrays, scale)
+    log_doses = jnp.asarray(middle_log_doses(data)) if model.uses_doses else None
+    statistics = statistics_of(data, model.normalization, *seen, features, log_doses)
+    programs = builder(model)(statistics)
+    arrays = fit_arrays(data, statistics.genes, train, *seen, programs.quality_training, features, log_doses)
+    return Ready(vocabulary, statistics, arrays, scale, programs.constrained is not None)
 
 
 def standardised_features(data: PerturbationData) -> tuple[FeatureScale, Features]:

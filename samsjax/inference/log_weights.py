@@ -12,7 +12,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 from numpyro import handlers
 
-from samsjax.effects import ARTIFACTS, CELLS, PERTURBATIONS
+from samsjax.effects import CELLS, PERTURBATIONS
 from samsjax.inference.batching import empty_batch
 from samsjax.types import Batch, ModelGuide, Params
 
@@ -40,14 +40,14 @@ class LogWeights(NamedTuple):
     """Each site in plate `cells`, by cell."""
     shared: dict[str, SiteLogProbs]
     """Each site in plate `perturbations`, by the batch's rows."""
-    artifacts: dict[str, SiteLogProbs]
-    """Each site in plate `artifacts`, by indicator."""
+    once: dict[str, SiteLogProbs]
+    """Every other site, by place in its own plate: artefacts, rates of inclusion, weights of networks. Counts once."""
 
     def group(self, site: dict[str, Any]) -> dict[str, SiteLogProbs]:
         """Where the terms of a site of a trace belong."""
         if in_plate(site, PERTURBATIONS):
             return self.shared
-        return self.artifacts if in_plate(site, ARTIFACTS) else self.local
+        return self.local if in_plate(site, CELLS) else self.once
 
 
 def traces(
@@ -77,14 +77,18 @@ def log_weights(
     model_trace, guide_trace = traces(key, model_guide, params, batch, given)
     weights = LogWeights(jnp.zeros(batch.dosage.shape[0]), {}, {}, {})
     for name, site in _sample_sites(model_trace).items():
-        log_p = site["fn"].log_prob(site["value"])
+        log_p = jnp.atleast_1d(site["fn"].log_prob(site["value"]))
         if site["is_observed"]:
-            weights = weights._replace(reconstruction=weights.reconstruction + log_p)
+            if in_plate(site, CELLS):
+                weights = weights._replace(reconstruction=weights.reconstruction + log_p)
+            else:  # `numpyro.factor` in the model
+                weights.group(site)[name] = SiteLogProbs(log_p, jnp.zeros_like(log_p))
             continue
-        weights.group(site)[name] = SiteLogProbs(log_p, guide_trace[name]["fn"].log_prob(guide_trace[name]["value"]))
+        log_q = guide_trace[name]["fn"].log_prob(guide_trace[name]["value"])
+        weights.group(site)[name] = SiteLogProbs(log_p, jnp.atleast_1d(log_q))
     for name, site in _sample_sites(guide_trace).items():
         if name not in model_trace:  # a penalty: `numpyro.factor` in the guide
-            log_q = site["fn"].log_prob(site["value"])
+            log_q = jnp.atleast_1d(site["fn"].log_prob(site["value"]))
             weights.group(site)[name] = SiteLogProbs(jnp.zeros_like(log_q), log_q)
     return weights
 
@@ -99,12 +103,12 @@ def local_log_weight(weights: LogWeights) -> Float[Array, "*particle cell"]:
 
 
 def sampled_elbo(weights: LogWeights, batch: Batch) -> Float[Array, "*particle"]:
-    """One draw of the data set's ELBO per particle: local terms by cell weight, shared terms by row weight; nats.
+    """One draw of the data set's ELBO per particle: local terms by cell weight, shared ones by row weight; nats.
 
     Weights of observations (`Batch.observation_weight`) play no part: they belong to training.
     """
     total = (local_log_weight(weights) * batch.weight).sum(axis=-1)
-    total = sum((site.weight.sum(axis=-1) for site in weights.artifacts.values()), start=total)
+    total = sum((site.weight.sum(axis=-1) for site in weights.once.values()), start=total)
     return sum(((site.weight * batch.row_weight).sum(axis=-1) for site in weights.shared.values()), start=total)
 
 

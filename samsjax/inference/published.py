@@ -53,7 +53,7 @@ def terms_by_cell(
     kind, factors = ("prior", {}) if reweighting is None else reweighting
     per_cell = kind.endswith("_per_cell")
     sites = [*weights.local, *weights.shared]
-    legal = list(weights.shared) if per_cell else [*sites, *weights.artifacts]
+    legal = list(weights.shared) if per_cell else [*sites, *weights.once]
     for name in factors:
         if name not in legal:
             raise unknown_name(f"site for reweighting {kind!r}", name, legal)
@@ -64,10 +64,10 @@ def terms_by_cell(
         terms[name] = _scaled(site, kind, 1.0, factors.get(name))
     for name, site in weights.shared.items():
         terms[name] = _carried(_scaled(site, kind, spread, factors.get(name)), batch)
-    for name, site in weights.artifacts.items():
+    for name, site in weights.once.items():
         # Spread over all training cells, for which the batch's weights stand: few may carry an artefact.
-        by_artifact = _scaled(site, kind, 1.0 / batch.weight.sum(), factors.get(name))
-        terms[name] = jnp.broadcast_to(by_artifact.sum(), weights.reconstruction.shape)
+        by_place = _scaled(site, kind, 1.0 / batch.weight.sum(), factors.get(name))
+        terms[name] = jnp.broadcast_to(by_place.sum(), weights.reconstruction.shape)
     return terms
 
 

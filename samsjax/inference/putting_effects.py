@@ -25,7 +25,13 @@ LEARNING_RATE = 1e-2
 def put_effects(
     params: Params, names: EffectParameters, effects: MaskedEffects, log_odds: Float[Array, "perturbation latent"]
 ) -> Params:
-    """Parameters whose embeddings have these moments, and whose masks have these log odds of inclusion."""
+    """Parameters whose embeddings have these moments, and whose masks have these log odds of inclusion.
+
+    Tables that add to what features say hold the rest.
+    """
+    if effects.base is not None:
+        log_odds = log_odds - effects.base.log_odds
+        effects = effects._replace(mean=effects.mean - effects.base.mean, base=None)
     params = put_masks(params, names, log_odds)
     if isinstance(names.embedding, EmbeddingTables):
         return put_tables(params, names.embedding, effects)

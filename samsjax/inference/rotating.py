@@ -31,6 +31,7 @@ from samsjax.rotation.axes import (
     LatentAxes,
     MaskedEffects,
     masked_effects,
+    turn_base,
     turn_effects,
     turn_moments,
     turn_networks,
@@ -98,7 +99,7 @@ def make_rotating(build: Build, axes: LatentAxes) -> Rotating:
         places = jnp.linspace(0, n_train - 1, min(N_CELLS, n_train)).astype(jnp.int32)
         no_shared_terms = jnp.zeros(model_guide.n_perturbations)
         rows, batch = present_rows(gather(arrays.cells, arrays.train[places], no_shared_terms))
-        effects = masked_effects(params, axes.effects)
+        effects = masked_effects(params, axes.effects, arrays.features)
         if not axes.cells_turn:  # a space of effects alone: no direction of it can be slack that cells do not use
             return Measured(effects, jnp.eye(effects.mean.shape[-1]))
         own = take_rows(params, effect_parameters(model_guide), rows)
@@ -138,7 +139,8 @@ def plan_rotation(key: jax.Array, measured: Measured, time: int, epoch: int) -> 
     n_used = max(1, int((values > IN_USE_ABOVE[time]).sum()))
     basis, used = jnp.asarray(vectors[:, ::-1], dtype=jnp.float32), jnp.arange(len(values)) < n_used
     find = compiled_sparsest(*measured.effects.mean.shape)
-    found, rotation, effects, log_odds = find(key, measured.effects, basis, used)
+    found, rotation, effects, log_odds = find(key, measured.effects._replace(base=None), basis, used)
+    effects = effects._replace(base=turn_base(measured.effects.base, rotation))
     believed = jnp.where(log_odds > -jnp.inf, jnp.inf, log_odds) if time == 0 else log_odds
     report = report_of(found, measured.effects.mean, epoch, n_used, int((log_odds > 0).sum()))
     return Plan(rotation, effects, jnp.clip(believed, -DECISIVENESS[time], DECISIVENESS[time]), report)

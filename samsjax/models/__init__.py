@@ -17,11 +17,12 @@ there.
 from functools import lru_cache, partial
 
 from samsjax.errors import check_choice
-from samsjax.models import conditional_vae, cpa_vae, cradle_vae, sams_vae, sams_vae_beta_bernoulli, svae_plus
+from samsjax.models import conditional_vae, cpa_vae, cradle_vae, gim, sams_vae, sams_vae_beta_bernoulli, svae_plus
 from samsjax.models.base import Build, DataStatistics, ModelConfig, ModelEntry
 from samsjax.models.conditional_vae import ConditionalVAEConfig
 from samsjax.models.cpa_vae import CPAVAEConfig
 from samsjax.models.cradle_vae import CRADLEVAEConfig
+from samsjax.models.gim_config import GIMConfig
 from samsjax.models.sams_vae import SAMSVAEConfig
 from samsjax.models.sams_vae_beta_bernoulli import SAMSVAEBetaBernoulliConfig
 from samsjax.models.svae_plus import SVAEPlusConfig
@@ -37,6 +38,7 @@ MODELS: dict[str, ModelEntry] = {
     "svae_plus": ModelEntry(SVAEPlusConfig, svae_plus.build, svae_plus.latent_axes),
     "conditional_vae": ModelEntry(ConditionalVAEConfig, conditional_vae.build),
     "cradle_vae": ModelEntry(CRADLEVAEConfig, cradle_vae.build, cradle_vae.latent_axes),
+    "gim": ModelEntry(GIMConfig, gim.build),
 }
 
 
@@ -83,6 +85,7 @@ __all__ = [
     "CRADLEVAEConfig",
     "ConditionalVAEConfig",
     "DataStatistics",
+    "GIMConfig",
     "ModelConfig",
     "SAMSVAEBetaBernoulliConfig",
     "SAMSVAEConfig",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from samsjax.data.artifacts import Indicators
 from samsjax.errors import InputError, check_choice, listing
@@ -18,7 +19,7 @@ from samsjax.types import Features, ModelGuide
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["genes", "features"],
+    data_fields=["genes", "features", "log_doses"],
     meta_fields=["n_genes", "n_perturbations", "n_levels", "n_artifacts"],
 )
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class DataStatistics:
     """Indicators of failed quality control the model sees."""
     features: Features | None = None
     """Of the perturbations; None for a model that does not use any."""
+    log_doses: Float[Array, " perturbation"] | None = None
+    """Middle of the logarithms of the doses of each perturbation in training; None, as for a model that does not use
+    them, where every dose is 1."""
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -56,13 +60,16 @@ class ModelConfig:
     """Layers of encoder and decoder."""
     likelihood: Literal["library_nb", "poisson", "normal", "normal_fixed_variance"] = "library_nb"
     """Distribution of a gene given the latent state; library_nb for UMI counts."""
-    normalization: Literal["log_standardize", "standardize", "none"] = "log_standardize"
-    """What the encoder sees: standardised log(1 + counts), standardised counts, or the raw values."""
+    normalization: Literal["log_standardize", "standardize", "control_standardize", "none"] = "log_standardize"
+    """What the encoder sees: standardised log(1 + counts), standardised counts (control_standardize: by the control
+    cells), or the raw values."""
     covariates: tuple[str, ...] = ()
     """Categorical covariates that encoder and decoder see, such as batch; among --data.covariate-keys."""
 
     composes: ClassVar[bool] = True
     """Whether a cell may carry several perturbations."""
+    has_latent_space: ClassVar[bool] = True
+    """Whether cells have states of `n_latent` dimensions; otherwise their genes are all there is."""
 
     @property
     def quality_indicators(self) -> Indicators:
@@ -74,8 +81,15 @@ class ModelConfig:
         """Whether the model needs features of perturbations."""
         return False
 
+    @property
+    def uses_doses(self) -> bool:
+        """Whether the model needs to know which doses perturbations were given at."""
+        return False
+
     def __post_init__(self) -> None:
-        check_sizes(n_latent=self.n_latent, n_hidden=self.n_hidden, n_layers=self.n_layers)
+        check_sizes(n_hidden=self.n_hidden, n_layers=self.n_layers)
+        if self.has_latent_space:
+            check_sizes(n_latent=self.n_latent)
         check_choice("likelihood", self.likelihood, list(LIKELIHOODS))
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         names = (self.covariates,) if isinstance(self.covariates, str) else tuple(self.covariates)

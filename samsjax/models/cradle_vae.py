@@ -9,7 +9,8 @@ quality control by criterion j; observed, without a prior):
     p_i, a_i = sum_t dosage_it mask_t E_t,  sum_j s_ij U_j;   z_i + p_i + a_i or [z_i, p_i, a_i]    site `z`
     x_i      ~ likelihood(decoder(.), library_size_i)
 
-Guide: q(mask) q(E | mask) q(U) prod_i q(z_i | x_i, p_i, a_i), the first two as in SAMS-VAE. With the weight
+Guide: q(mask) q(E | mask) q(U) prod_i q(z_i | x_i, p_i, a_i), the first two as in SAMS-VAE (so are the options of
+their priors: `inclusion`, `feature_priors`). With the weight
 `counterfactual_weight` training is penalised by KL(q(z | x_ref, p_i, a') || q(z | x_i, p_i, a')): encoded under the
 flag it does not have, a cell shall be encoded as a reference cell that has it, one of the same perturbations and other
 quality. So what an artefact does to a cell is left to U. Predictions have s = 0: effects are those in good cells.
@@ -38,6 +39,7 @@ from samsjax.data.artifacts import Indicators
 from samsjax.effects import artifacts, cells
 from samsjax.errors import InputError, check_choice, check_range
 from samsjax.models.base import DataStatistics, check_sizes
+from samsjax.models.interactions import composed_axes
 from samsjax.models.parts import (
     additive_axes,
     covariates,
@@ -141,29 +143,31 @@ class CRADLEVAEConfig(SparseEffectsConfig):
         )
 
 
-def latent_axes(config: CRADLEVAEConfig) -> LatentAxes:
+def latent_axes(config: CRADLEVAEConfig) -> LatentAxes | None:
     """How latent space can be rotated: as a whole if parts are added, else the space of perturbations alone."""
     effects = sparse_effect_parameters(config)
     if config.composition == "concatenation":
         seen = ("decoder",) if config.mean_field_encoder else ("decoder", "encoder")
-        return LatentAxes(
+        axes = LatentAxes(
             effects=effects,
             into=heads(effect_networks(effects), "loc"),
             out_of=tuple(first_kernel(network, 1) for network in seen),
             log_variances=heads(effect_networks(effects), "log_variance"),
             cells_turn=False,
         )
+        return composed_axes(config, axes)
     axes = additive_axes(effects, mean_field_encoder=config.mean_field_encoder)
     if config.indicators == "none":
-        return axes
+        return composed_axes(config, axes)
     table = config.artifact_posterior == "table"
     into = (("U_loc",),) if table else heads(["artifact$params"], "loc")
     log_variances = (("U_log_scale",),) if table else heads(["artifact$params"], "log_variance")
-    return axes._replace(
+    with_artifacts = axes._replace(
         into=(*axes.into, *into),
         out_of=axes.out_of if config.mean_field_encoder else (*axes.out_of, first_kernel("encoder", 2)),
         log_variances=(*axes.log_variances, *log_variances),
     )
+    return composed_axes(config, with_artifacts)
 
 
 def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
@@ -197,7 +201,7 @@ def build(config: CRADLEVAEConfig, statistics: DataStatistics) -> ModelGuide:
             of_reference = effects.another_shift(key), posterior.sample(artifact_key)
         _encode_counterfactually(config, statistics, batch, batch.reference, shared, of_reference)
 
-    return ModelGuide(model, guide, *statistics.sizes, config.quality_training)
+    return ModelGuide(model, guide, *statistics.sizes, config.quality_training, config.cold_share)
 
 
 def _flags(batch: Batch) -> Float[Array, "cell artifact"]:

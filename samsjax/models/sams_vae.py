@@ -12,6 +12,9 @@ Guide: q(mask) q(E | mask) prod_i q(z_i | x_i, offset_i). `mean_field` has q(E |
 `correlated` takes q(E | mask) from a network of the mask and the perturbation's identity. With `mean_field_encoder` the
 encoder of z does not see the offset.
 
+Options of the prior: an inclusion rate that is learned (`inclusion`), and masks and embeddings whose priors come from
+features of the perturbations (`feature_priors`), with which perturbations without cells are predicted.
+
 Source: Bereket & Karaletsos, NeurIPS 2023 (arXiv 2311.02794). Differs: draws are made only for the perturbations of the
 batch; the KL of masks and embeddings is exact in every step, not spread over cells.
 """
@@ -19,6 +22,7 @@ batch; the KL of masks and embeddings is exact in every step, not spread over ce
 from dataclasses import dataclass
 
 from samsjax.models.base import DataStatistics
+from samsjax.models.interactions import composed_axes
 from samsjax.models.parts import additive_axes, additive_cells, encode_basal
 from samsjax.models.sparse import (
     SparseEffectsConfig,
@@ -35,9 +39,10 @@ class SAMSVAEConfig(SparseEffectsConfig):
     """Sizes, priors and guide of SAMS-VAE."""
 
 
-def latent_axes(config: SAMSVAEConfig) -> LatentAxes:
+def latent_axes(config: SAMSVAEConfig) -> LatentAxes | None:
     """How latent space can be rotated."""
-    return additive_axes(sparse_effect_parameters(config), mean_field_encoder=config.mean_field_encoder)
+    axes = additive_axes(sparse_effect_parameters(config), mean_field_encoder=config.mean_field_encoder)
+    return composed_axes(config, axes)
 
 
 def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
@@ -50,4 +55,4 @@ def build(config: SAMSVAEConfig, statistics: DataStatistics) -> ModelGuide:
         shift = SparsePosterior(config, statistics, batch).shift()
         encode_basal(config, statistics, shift, batch, mean_field_encoder=config.mean_field_encoder)
 
-    return ModelGuide(model, guide, *statistics.sizes)
+    return ModelGuide(model, guide, *statistics.sizes, cold_start=config.cold_share)

@@ -37,7 +37,7 @@ from samsjax.reporting.plots import (
     training_curves,
 )
 from samsjax.reporting.report import report
-from samsjax.reporting.report.doses import dose_responses
+from samsjax.reporting.report.doses import dose_panels, dose_response_table
 from samsjax.reporting.score_tables import interactions_table, scores_summary, scores_table, treatment_scores_table
 from samsjax.reporting.tables import effects_table, markdown_table, metrics_summary, rotations_summary
 
@@ -50,7 +50,8 @@ __all__ = [
     "calibration_curve",
     "counterfactual_to_anndata",
     "dose_curves",
-    "dose_responses",
+    "dose_panels",
+    "dose_response_table",
     "effect_map",
     "effect_maps",
     "effect_scatter",

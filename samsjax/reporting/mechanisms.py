@@ -20,7 +20,10 @@ def latent_names(fitted: Fitted, effects: PosteriorEffects, n_perturbations: int
 
     Only those that move cells the way of the typical step (`typical_steps`), so that a name and the genes of a row of
     `mechanisms_table` can be read together. Names can repeat: perturbations may act together on several dimensions.
+    Where genes themselves stand in place of latent dimensions, these are their names.
     """
+    if not fitted.config.has_latent_space:
+        return np.array(fitted.vocabulary.gene_names, dtype=object)
     along = effects.active & (np.sign(effects.mean) == np.sign(typical_steps(effects)))
     names = fitted.vocabulary.perturbation_names
     tops = (_strongest(effects.mean[:, k], along[:, k], n_perturbations) for k in range(along.shape[1]))

@@ -8,13 +8,15 @@ import pytest
 
 import samsjax
 from benchmarks import __main__ as door
-from benchmarks import artifacts, ate, coverage, rotation
+from benchmarks import artifacts, ate, coverage, rotation, unseen
 from benchmarks.artifacts import ArtifactsBenchmark
 from benchmarks.ate import AteBenchmark
 from benchmarks.coverage import CoverageBenchmark
 from benchmarks.rotation import RotationBenchmark
 from benchmarks.together import TogetherBenchmark, measure
+from benchmarks.unseen import UnseenBenchmark, mean_correlation, relative_error
 from samsjax.data.artifact_simulation import ArtifactSimulationConfig
+from samsjax.data.feature_simulation import FeatureSimulationConfig
 from samsjax.errors import InputError
 from samsjax.evaluation.quality import QualityConfig
 from samsjax.inference.fitted import prepare
@@ -42,6 +44,7 @@ def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     assert "->" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_members_are_timed_beside_single_fits(monkeypatch, capsys):
     monkeypatch.setattr(samsjax, "simulate", lambda *, seed: (small.screen(seed), None))
     (row,) = measure(TogetherBenchmark(n_members=(2,), n_steps=2, rounds=2))
@@ -55,6 +58,7 @@ def test_an_unknown_benchmark_is_named_with_the_nearest():
         door.main(["steps"])
 
 
+@pytest.mark.slow
 def test_rotation_is_compared_on_every_screen(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(rotation, "BUILT_IN", small.SCREEN)
     command = RotationBenchmark(seeds=(0,), n_steps=20, screens=("8 latents",), figures=tmp_path / "figures")
@@ -68,6 +72,7 @@ def test_rotation_is_compared_on_every_screen(monkeypatch, capsys, tmp_path):
         RotationBenchmark(screens=("9 latents",))
 
 
+@pytest.mark.slow
 def test_estimators_of_effects_are_compared_and_drawn(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(ate, "SCREEN", small.SCREEN)
     monkeypatch.setattr(ate, "SHOWN", (("sampled", 20), ("marginal", 20)))
@@ -86,6 +91,7 @@ def test_estimators_are_repeated():
         AteBenchmark(n_repeats=1)
 
 
+@pytest.mark.slow
 def test_coverage_is_counted_on_every_screen(monkeypatch, capsys):
     monkeypatch.setattr(coverage, "SCREEN", small.SCREEN)
     monkeypatch.setattr(coverage, "MODEL", small.MODEL)
@@ -95,6 +101,7 @@ def test_coverage_is_counted_on_every_screen(monkeypatch, capsys):
     assert "| mean |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_models_of_quality_are_compared(monkeypatch, capsys, tmp_path):
     sizes = {f.name: getattr(small.SCREEN, f.name) for f in fields(small.SCREEN)} | {"n_genes": 40}
     screen = ArtifactSimulationConfig(**sizes, n_confounded=2, n_mito_genes=4, n_ribo_genes=2)
@@ -128,3 +135,31 @@ def test_references_of_the_published_code_are_positions_taken_for_rows():
         assert place.max() < data.n_cells
         shares.append((condition[place[cells]] == condition[cells]).mean())
     assert shares[0] == 1 and shares[1] < 0.5
+
+
+@pytest.mark.slow
+def test_unseen_perturbations_are_scored_apart(monkeypatch, capsys):
+    sizes = {f.name: getattr(small.SCREEN, f.name) for f in fields(small.SCREEN)} | {"n_perturbations": 8}
+    screen = FeatureSimulationConfig(**sizes, n_features=3, held_out=0.4)
+    monkeypatch.setattr(unseen, "SCREEN", screen)
+    monkeypatch.setattr(unseen, "MODEL", small.MODEL)
+    monkeypatch.setattr(unseen, "DRAWN", replace(unseen.DRAWN, n_particles=8, noise="mean"))
+    names = ("sams_vae, features", "training_mean", "own_training_mean", "feature_ridge", "feature_ridge, shuffled")
+    rows = unseen.measure(UnseenBenchmark(seeds=(1,), arms=names, n_steps=8))
+    table = {row["predictor"]: row for row in rows}
+    assert tuple(table) == names and "| feature_ridge, shuffled |" in capsys.readouterr().out
+    assert 0 <= float(table["sams_vae, features"]["unseen: coverage"].split()[0]) <= 1
+    own = table["own_training_mean"]
+    assert own["unseen: error"] == own["combined: error"] == "-" and float(own["seen: error"].split()[0]) > 0
+    assert table["feature_ridge"] != {**table["feature_ridge, shuffled"], "predictor": "feature_ridge"}
+    with pytest.raises(InputError, match="unknown arm 'features'"):
+        UnseenBenchmark(arms=("features",))
+
+
+def test_numbers_of_unseen_perturbations():
+    true = np.array([[1.0, -1.0, 0.0], [0.1, 0.0, -0.1]])
+    assert relative_error(true, true) == 0 and relative_error(0 * true, true) == 1
+    assert relative_error(0.5 * true, true) == pytest.approx(0.5)
+    wrong = np.array([[2.0, -2.0, 0.0], [-0.1, 0.0, 0.1]])  # right for the large effect, wrong for the small one
+    assert mean_correlation(wrong, true) == pytest.approx((2.0 - 0.02) / (2.0 + 0.02))
+    assert mean_correlation(0 * true, true) == 0

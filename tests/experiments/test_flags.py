@@ -119,7 +119,7 @@ def test_names_decide_the_types_and_are_recorded():
         (["--study", "norman"], ["--study norman", "--data.path FILE", "--fetch FOLDER", "figshare file 34027562"]),
         (["--study", "norman", "--data.split-seed", "1"], ["--study norman needs its file", "figshare"]),
         (["--study", "replogle"], ["--data.path FILE", "--fetch cannot", "the filtered file is distributed with"]),
-        (["--fetch", "data"], ["--fetch data", "--study (norman, replogle, adamson, dixit)"]),
+        (["--fetch", "data"], ["--fetch data", "--study (norman, replogle, adamson, dixit, sachs, sciplex)"]),
         (["--fetch", "data", "--data.path", "a.h5ad"], ["--fetch data", "name one with --study"]),
         (
             ["--study", "norman", "--fetch", "data", "--data.path", "a.h5ad"],

@@ -39,12 +39,16 @@ TINY_SCREEN = TINY | {"n_without_effect": 0, "n_doubles": 2, "cells_per_single":
 TINY_OF = {
     "screen": TINY_SCREEN,
     "artifacts": TINY_SCREEN | {"n_mito_genes": 2, "n_ribo_genes": 1, "n_confounded": 1},
+    "doses": TINY_SCREEN | {"doses": (0.5, 2.0)},
+    "features": TINY_SCREEN | {"n_features": 4},
     "sams": TINY | {"n_hidden": 9, "train_cells": 3, "val_cells": 1, "test_cells": 1},
     "svae_plus": TINY | {"n_hidden": 9, "train_cells": 3, "val_cells": 1, "test_cells": 1},
+    "gim": {"n_variables": 5, "n_train_functions": 3, "n_test_functions": 1, "n_features": 3, "n_control_cells": 8}
+    | {"cells_per_context": 3, "n_held_out_controls": 2},
 }
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+@pytest.fixture(scope="module", params=["sams", pytest.param("svae_plus", marks=pytest.mark.slow)])
 def simulated(request, tmp_path_factory):
     """The name of a simulation, and a run that drew it."""
     out = tmp_path_factory.mktemp(request.param) / "run"
@@ -93,7 +97,7 @@ def test_scales_of_counts_are_refused_before_anything_is_read(simulated, unwritt
     name, run = simulated
     if name == "svae_plus":
         pytest.skip("its values are counts")
-    monkeypatch.setattr(evaluate, "read_for", lambda *args: pytest.fail("the file was read"))
+    monkeypatch.setattr(evaluate, "read_with_new", lambda *args: pytest.fail("the file was read"))
     flags = ["--run", run, "--data.path", run / "simulation.h5ad", "--out", unwritten / "scores"]
     refused(evaluate.main, flags, ["'log2_cp10k' need counts", "--evaluation.effects.transform counts"], capsys)
 

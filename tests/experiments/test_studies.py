@@ -13,7 +13,7 @@ from experiments.fit_command import command_from
 from experiments.stored import data_settings
 from samsjax.data import DataConfig, treatments
 from samsjax.data.studies import STUDIES
-from tests.data.study_files import N_DROPPED, N_SMALL, small
+from tests.data.study_files import LAYOUTS, N_DROPPED, N_SMALL, small
 from tests.experiments.doors import EVALUATION, MODEL, assert_same_bits, read_json, refused, untimed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
@@ -36,7 +36,7 @@ def fitted(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_a_run_follows_the_rules_of_its_study_and_names_it(fitted, name):
     run, screen = fitted(name)
     config = read_json(run / "config.json")
@@ -53,7 +53,7 @@ def test_a_run_follows_the_rules_of_its_study_and_names_it(fitted, name):
     assert anndata.read_h5ad(run / "ate.h5ad").obs_names.tolist() == treatments(data).labels.tolist()
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_the_own_cells_give_the_own_metrics(fitted, tmp_path, name):
     run, screen = fitted(name)
     rule = ("--data.split", STUDIES[name].settings().split)

@@ -46,7 +46,8 @@ def sites_and_plates_match(s: Subject) -> None:
     assert latent(model_trace) == latent(guide_trace)
     assert model_trace["x"]["is_observed"]
     z = model_trace["z"]["value"]
-    assert len(z) == len(CELLS) and z.shape[1] % s.config.n_latent == 0  # parts side by side, or added
+    width = s.config.n_latent or s.model_guide.n_genes
+    assert len(z) == len(CELLS) and z.shape[1] % width == 0  # parts side by side, or added
 
 
 def log_weights_are_finite(s: Subject) -> None:
@@ -217,7 +218,7 @@ class _Cells(NamedTuple):
 def _cells_in_basis(s: Subject, axes: LatentAxes, rotation: jax.Array) -> _Cells:
     """The cells under turned parameters, at turned draws of effects (none masked) and states."""
     draws = s.draws(0)
-    embedding = masked_effects(s.params, axes.effects).mean
+    embedding = masked_effects(s.params, axes.effects, s.features).mean
     params = turn_networks(s.params, axes, rotation)
     if isinstance(
         axes.effects.embedding, EmbeddingTables
@@ -229,6 +230,7 @@ def _cells_in_basis(s: Subject, axes: LatentAxes, rotation: jax.Array) -> _Cells
         given |= {site: draws[site] @ rotation for site in (axes.cells, "U") if site in draws}
     else:
         given |= {site: draws[site] for site in ("U",) if site in draws}
+    given |= {site: draws[site] @ rotation for site in ("interaction",) if site in draws}
     model_trace, guide_trace = traces(KEYS[0], s.model_guide, params, s.batch(CELLS), given)
     state, encoded = model_trace[axes.cells], guide_trace[axes.cells]["fn"]
     x = model_trace["x"]

@@ -14,10 +14,11 @@ from samsjax.data import PerturbationData
 from samsjax.data.artifacts import artifact_names
 from samsjax.effects import CELLS as CELLS_PLATE
 from samsjax.inference.batching import DeviceData, gather, to_device
-from samsjax.inference.fitted import statistics_of
+from samsjax.inference.fitted import standardised_features, statistics_of
 from samsjax.inference.log_weights import LogWeights, in_plate, initial_parameters, log_weights, traces
 from samsjax.models import ModelConfig, build_model
-from samsjax.types import Batch, ModelGuide, Params
+from samsjax.types import Batch, Features, ModelGuide, Params
+from tests import small
 
 CELLS = np.arange(16)
 KEYS = jax.random.split(jax.random.key(0), 3)
@@ -34,6 +35,8 @@ class Subject:
     params: Params
     """The initial ones, each moved by noise: at the start many are zero, which would hide what they do."""
     device_data: DeviceData
+    features: Features | None = None
+    """Of the perturbations, one of which counts as one without training cells; None for a model without."""
     traced: list[int] = field(default_factory=list)
     """Cells of the batch, for every time `compiled` was traced."""
 
@@ -82,9 +85,18 @@ class Subject:
 def subject(config: ModelConfig, data: PerturbationData) -> Subject:
     """A model on the cells of `data`."""
     artifacts = artifact_names(data, config.quality_indicators)
-    model_guide = build_model(config, statistics_of(data, config.normalization, artifacts=artifacts))
+    features = _one_unseen(data) if config.uses_features else None
+    statistics = statistics_of(data, config.normalization, artifacts=artifacts, features=features)
+    model_guide = build_model(config, statistics)
     initial = initial_parameters(jax.random.key(0), model_guide)
-    return Subject(config, model_guide, initial, moved(initial), to_device(data, artifacts=artifacts))
+    return Subject(config, model_guide, initial, moved(initial), to_device(data, artifacts=artifacts), features)
+
+
+def _one_unseen(data: PerturbationData) -> Features:
+    """Features of perturbations, of which that of most of `CELLS` counts as one without training cells."""
+    features = standardised_features(small.featured(data))[1]
+    carried = data.perturbation_index[CELLS][data.dosage[CELLS] > 0]
+    return features._replace(seen=features.seen.at[np.bincount(carried).argmax()].set(0.0))
 
 
 def moved(params: Params) -> Params:

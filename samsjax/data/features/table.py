@@ -4,7 +4,8 @@ Features are never invented: a perturbation without features is an error that na
 scale are those of the perturbations that train, so that nothing of a held-out perturbation enters a model.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ class PerturbationFeatures:
     """Of the features."""
     values: np.ndarray
     """float64 (perturbation, feature)."""
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Features (feature,) of perturbations that no cell carries, by name: what can be predicted all the same."""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names) or not self.names:
@@ -37,6 +40,14 @@ class PerturbationFeatures:
         bad = np.flatnonzero(~np.isfinite(self.values).all(axis=0))
         if len(bad):
             raise InputError(f"features that are not finite: {listing(self.names[column] for column in bad)}")
+        wrong = [
+            name for name, row in self.others.items() if row.shape != (len(self.names),) or not np.isfinite(row).all()
+        ]
+        if wrong:
+            raise InputError(
+                f"features of perturbations that no cell carries must be {len(self.names)} finite numbers each; not "
+                f"so: {listing(wrong)}"
+            )
 
 
 class FeatureScale(NamedTuple):
@@ -68,12 +79,26 @@ def feature_scale(features: PerturbationFeatures, trained: np.ndarray) -> Featur
         InputError: if no perturbation trains, or a feature is the same for all that do.
     """
     values = features.values[trained]
+    constant = constant_columns(values)
+    if len(constant):
+        raise constant_error([features.names[column] for column in constant], len(values))
+    return FeatureScale(values.mean(axis=0), values.std(axis=0))
+
+
+def constant_columns(values: np.ndarray) -> np.ndarray:
+    """Columns that are the same for all perturbations that train, from their features (perturbation, feature).
+
+    Raises:
+        InputError: if no perturbation trains.
+    """
     if not len(values):
         raise InputError("no perturbation has training cells: features cannot be standardised")
-    constant = np.flatnonzero((values == values[:1]).all(axis=0))
-    if len(constant):
-        raise InputError(
-            f"{len(constant)} features are the same for all {len(values)} perturbations that train, so nothing can be "
-            f"learned from them: {listing(features.names[column] for column in constant)}; leave these out"
-        )
-    return FeatureScale(values.mean(axis=0), values.std(axis=0))
+    return np.flatnonzero((values == values[:1]).all(axis=0))
+
+
+def constant_error(names: list[str], n_trained: int) -> InputError:
+    """The error for features that are the same for all perturbations that train."""
+    return InputError(
+        f"{len(names)} features are the same for all {n_trained} perturbations that train, so nothing can be learned "
+        f"from them: {listing(names)}; leave these out (--features.constant drop)"
+    )

@@ -3,7 +3,8 @@
 Read in this order:
 
 - `base`: `Study`, what is known of a published file; `StudyConfig`, `DataConfig` with a study's defaults.
-- `norman`, `replogle`, `adamson`, `dixit`: one file each: layout, labels, controls, encoding, split.
+- `norman`, `replogle`, `adamson`, `dixit`, `sciplex`: one file each: layout, labels, controls, encoding, split. `sachs`
+  reads a text table of continuous values, and knows a graph and targets.
 - `fetch`: downloading a file with a hash check, where its address is on record.
 
 A study turns its file into what `samsjax.data.from_anndata` takes and calls it; checks, splits and library sizes are
@@ -17,6 +18,8 @@ the same as for any other screen:
 | replogle | CRISPRi, K562, filtered | 722 guide pairs | random cells |
 | adamson | CRISPRi, K562 | target genes | random cells |
 | dixit | knock-out, K562 | 10 transcription factors, up to two a cell | held-out pairs |
+| sachs | reagents, T cells, flow cytometry | 8 conditions beside the stimulation | random cells |
+| sciplex | drugs, one of three cancer lines | 188 drugs at four doses | held-out doses |
 
 To add a study: write its file with a `StudyConfig`, an `annotate` function and a `Study`, and one line in `STUDIES`.
 """
@@ -28,6 +31,8 @@ from samsjax.data.studies.dixit import DIXIT, DixitConfig
 from samsjax.data.studies.fetch import fetch
 from samsjax.data.studies.norman import NORMAN, NormanConfig
 from samsjax.data.studies.replogle import REPLOGLE, ReplogleConfig
+from samsjax.data.studies.sachs import SACHS, SachsConfig
+from samsjax.data.studies.sciplex import SCIPLEX, SciPlexConfig
 from samsjax.errors import check_choice
 
 STUDIES: dict[str, Study] = {
@@ -35,6 +40,8 @@ STUDIES: dict[str, Study] = {
     "replogle": REPLOGLE,
     "adamson": ADAMSON,
     "dixit": DIXIT,
+    "sachs": SACHS,
+    "sciplex": SCIPLEX,
 }
 
 
@@ -61,6 +68,8 @@ __all__ = [
     "NormanConfig",
     "Remote",
     "ReplogleConfig",
+    "SachsConfig",
+    "SciPlexConfig",
     "Study",
     "StudyConfig",
     "fetch",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from samsjax.errors import check_choice
 from samsjax.evaluation.baselines.additive import fit_additive
+from samsjax.evaluation.baselines.features import fit_feature_nearest, fit_feature_ridge
 from samsjax.evaluation.baselines.linear import fit_low_rank, fit_ridge
 from samsjax.evaluation.baselines.means import (
     fit_matching_mean,
@@ -28,6 +29,8 @@ class BaselineEntry(NamedTuple):
     description: str
     """One sentence, as reports print it."""
     fit: Callable[[TrainingEffects], Rule]
+    needs_features: bool = False
+    """Whether it knows perturbations by their features, and has nothing to learn from where they have none."""
 
 
 BASELINES: dict[str, BaselineEntry] = {
@@ -59,6 +62,17 @@ BASELINES: dict[str, BaselineEntry] = {
         "silent if that gene is not measured",
         fit_low_rank,
     ),
+    "feature_ridge": BaselineEntry(
+        "ridge regression of training effects on features of perturbations, its penalty chosen by leaving "
+        "perturbations out; adds for combinations",
+        fit_feature_ridge,
+        needs_features=True,
+    ),
+    "feature_nearest": BaselineEntry(
+        "predicts the effect of the other training perturbation with the nearest features; adds for combinations",
+        fit_feature_nearest,
+        needs_features=True,
+    ),
 }
 
 
@@ -67,7 +81,8 @@ def fit_baselines(training: TrainingEffects, names: Sequence[str] | None = None)
 
     Args:
         training: effects in training cells against training controls, `training_effects`.
-        names: which of `BASELINES`, in this order; all by default.
+        names: which of `BASELINES`, in this order; all by default. Those that need features are left out where
+            perturbations have none.
 
     Raises:
         InputError: for an unknown name.
@@ -75,7 +90,8 @@ def fit_baselines(training: TrainingEffects, names: Sequence[str] | None = None)
     names = list(BASELINES) if names is None else names
     for name in names:
         check_choice("baseline", name, list(BASELINES))
-    return [Baseline(name, BASELINES[name].description, training, BASELINES[name].fit(training)) for name in names]
+    usable = [name for name in names if training.features is not None or not BASELINES[name].needs_features]
+    return [Baseline(name, BASELINES[name].description, training, BASELINES[name].fit(training)) for name in usable]
 
 
 __all__ = [

@@ -13,6 +13,8 @@ from samsjax.evaluation.data_effects import dense
 MOST_CONTROLS = 500
 """Control cells kept, evenly spaced in their order: baselines draw cells from them."""
 _ARRAYS = ("labels", "n_cells", "effect", "standard_error", "control_mean", "gene_names", "perturbation_names")
+FEATURES = "features"
+"""Left out for perturbations without."""
 
 
 def save_training_effects(training: TrainingEffects, path: Path) -> None:
@@ -27,6 +29,7 @@ def save_training_effects(training: TrainingEffects, path: Path) -> None:
     controls = dense(training.controls[kept]).astype(np.float32)
     arrays: dict[str, Any] = {name: _single(np.asarray(getattr(training, name))) for name in _ARRAYS}
     arrays |= {"perturbation_index": index, "dosage": dosage, "controls": controls}
+    arrays |= {} if training.features is None else {FEATURES: training.features}  # their last digits decide nearness
     arrays |= {"transform": np.array(training.transform), "whole_counts": np.array(training.whole_counts)}
     np.savez_compressed(path, **arrays)
 
@@ -47,6 +50,7 @@ def load_training_effects(path: Path) -> TrainingEffects:
         transform, whole = str(arrays.pop("transform")), bool(arrays.pop("whole_counts"))
         controls = sp.csr_matrix(arrays.pop("controls").astype(np.float64))
         values = {name: _double(arrays[name]) for name in _ARRAYS}
+        values |= {FEATURES: arrays[FEATURES]} if FEATURES in arrays else {}
         return TrainingEffects(
             conditions=conditions, controls=controls, transform=transform, whole_counts=whole, **values
         )

@@ -54,6 +54,8 @@ class TrainingEffects(NamedTuple):
     """Whether the data are counts, and not continuous values."""
     gene_names: np.ndarray
     perturbation_names: np.ndarray
+    features: np.ndarray | None = None
+    """float64 (perturbation, feature), of all perturbations, also those without training cells; None without."""
 
     def mean_effect(self) -> np.ndarray:
         """Mean over the training treatments, each counted once, (gene,)."""
@@ -103,6 +105,7 @@ def training_effects(
         whole_counts=bool(np.issubdtype(data.x.dtype, np.integer)),
         gene_names=np.asarray(data.gene_names, dtype=str),
         perturbation_names=np.asarray(data.perturbation_names, dtype=str),
+        features=None if data.features is None else data.features.values,
     )
 
 

@@ -11,6 +11,7 @@ from samsjax.data.dataset import PerturbationData
 from samsjax.data.encoding import Treatments
 from samsjax.evaluation.forward import technical_of
 from samsjax.evaluation.generated_cells import generate_cells
+from samsjax.evaluation.known import known_treatments
 from samsjax.evaluation.model_effects import EffectsConfig
 from samsjax.evaluation.quality.cells import (
     condition_key,
@@ -95,7 +96,8 @@ def draw_cells(
 def _from_model(
     key: jax.Array, fitted: Fitted, compared: Treatments, config: QualityConfig, effects: EffectsConfig
 ) -> Drawn:
-    known = _known(fitted, compared, effects)
+    arms = compared.perturbation_index, compared.dosage
+    known = known_treatments(fitted, *arms, untrained=effects.untrained)
     counts = models_counts(fitted.config.likelihood)
     x, totals = [], []
     for row in np.flatnonzero(known).tolist():
@@ -123,10 +125,3 @@ def _about_means(
         totals.append(rng.choice(np.asarray(given), config.n_cells).astype(np.float64))
         x.append(sp.csr_matrix(learnt.draw(rng, row, totals[-1])))
     return Drawn(sp.vstack(x, format="csr"), np.concatenate(totals), learnt.known)
-
-
-def _known(fitted: Fitted, compared: Treatments, effects: EffectsConfig) -> np.ndarray:
-    """Bool (condition,): what the model can say something of; always control."""
-    used = compared.dosage != 0
-    learned = (fitted.n_training_cells[compared.perturbation_index] > 0) | ~used | effects.untrained
-    return learned.all(axis=1) & (fitted.config.composes | (used.sum(axis=1) <= 1))

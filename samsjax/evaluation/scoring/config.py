@@ -16,7 +16,7 @@ class ScoringConfig:
     metrics: tuple[str, ...] = tuple(METRICS)
     """Names in `METRICS`."""
     baselines: tuple[str, ...] = tuple(BASELINES)
-    """Names in `BASELINES`."""
+    """Names in `BASELINES`; those that need features of perturbations are left out where there are none."""
     significance_level: float = 0.05
     """Accepted share of false discoveries among the genes called differentially expressed, for each treatment."""
     n_bootstrap: int = 100

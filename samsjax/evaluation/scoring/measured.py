@@ -19,7 +19,8 @@ from samsjax.evaluation.scores import Unscored
 
 FEW_CONTROLS = 50
 MEASURING_SPLITS = ("test", "val")
-SEEN = ("seen", "new combination", "new dose", "new perturbation")
+NEW_PERTURBATION = "new perturbation"
+SEEN = ("seen", "new combination", "new dose", NEW_PERTURBATION)
 
 
 class Measurement(NamedTuple):
@@ -113,7 +114,7 @@ def seen_as(conditions: list[Condition], known: list[Condition]) -> np.ndarray:
             return "seen"
         if components(condition) in sets:
             return "new dose"
-        return "new combination" if components(condition) <= parts else "new perturbation"
+        return "new combination" if components(condition) <= parts else NEW_PERTURBATION
 
     return np.array([one(condition) for condition in conditions], dtype=str)
 

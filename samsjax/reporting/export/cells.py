@@ -86,7 +86,8 @@ def truth_to_anndata(data: PerturbationData, treated: Treatments, truth: Truth) 
     """A simulated screen as a file others can read, with everything that generated it.
 
     Layer `mean` holds expected values of cells as they are and, of a screen with artefacts, `good_mean` those had no
-    cell failed. Then `obs["failed"]` says which cells truly fail, beside the labels of the data.
+    cell failed. Then `obs["failed"]` says which cells truly fail, beside the labels of the data. Features of
+    perturbations are in `uns["features"]`, one row for each.
     """
     cells = make_anndata(data.x, data.cell_names, data.gene_names, given(mean=truth.mean, good_mean=truth.good_mean))
     cells.obs["perturbation"] = _treatment_of_cells(data, treated)
@@ -104,6 +105,12 @@ def truth_to_anndata(data: PerturbationData, treated: Treatments, truth: Truth) 
         "effect": truth.effect,
         **given(artifact=truth.artifact, confounded=truth.confounded),
     }
+    if data.features is not None:
+        cells.uns["features"] = {
+            "perturbation_names": data.perturbation_names.astype(object),
+            "names": np.array(data.features.names, dtype=object),
+            "values": data.features.values,
+        }
     return cells
 
 
@@ -174,7 +181,7 @@ def _treatment_of_cells(data: PerturbationData, treated: Treatments) -> np.ndarr
 
 def _state_columns(z: np.ndarray, n_latent: int) -> list[str]:
     """Names of what the decoder sees: latent dimensions, or those of its parts where these stand side by side."""
-    if z.shape[1] == n_latent:
+    if n_latent in (0, z.shape[1]):  # 0 where genes stand in place of latent dimensions
         return latent_columns(z)
     return [f"{PARTS[k // n_latent]}{k % n_latent}" for k in range(z.shape[1])]
 

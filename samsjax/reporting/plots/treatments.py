@@ -136,6 +136,12 @@ class DoseCurve(NamedTuple):
     """(dose,): lower end of the interval."""
     high: np.ndarray
     """(dose,): upper end."""
+    inner_low: np.ndarray | None = None
+    """(dose,): lower end of a narrower interval; None for one interval alone."""
+    inner_high: np.ndarray | None = None
+    """(dose,): its upper end."""
+    points: bool = False
+    """Known at these doses only: drawn as points with bars, not as a line with a band."""
 
 
 def dose_curves(curves: Mapping[str, Mapping[str, DoseCurve]], label: str) -> "Figure":
@@ -157,10 +163,8 @@ def dose_curves(curves: Mapping[str, Mapping[str, DoseCurve]], label: str) -> "F
     for ax, (perturbation, lines) in zip(axes, curves.items(), strict=True):
         ax.axhline(0, color=MUTED, linewidth=0.6)
         for name, curve in lines.items():
-            check_same_shape(**curve._asdict())
-            marker, colour = MARKS[names.index(name)]
-            ax.fill_between(curve.dose, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(curve.dose, curve.effect, color=colour, marker=marker, markersize=4, linewidth=1.2, label=name)
+            check_same_shape(**_arrays(curve))
+            (_draw_points if curve.points else _draw_line)(ax, curve, name, *MARKS[names.index(name)])
         given = np.concatenate([curve.dose for curve in lines.values()])
         if given.min() > 0 and given.max() >= WIDE_RANGE * given.min():
             ax.set_xscale("log")
@@ -172,6 +176,28 @@ def dose_curves(curves: Mapping[str, Mapping[str, DoseCurve]], label: str) -> "F
     figure.supxlabel("dose", fontsize=SMALL + 2)
     figure.supylabel(fill(label, LETTERS_PER_PANEL * -(-len(curves) // 3)), fontsize=SMALL + 1)
     return figure
+
+
+def _arrays(curve: DoseCurve) -> dict[str, np.ndarray]:
+    return {name: values for name, values in curve._asdict().items() if isinstance(values, np.ndarray)}
+
+
+def _draw_line(ax: "Axes", curve: DoseCurve, name: str, marker: str, colour: str) -> None:
+    """A line with its band, and a darker one inside if a narrower interval is known."""
+    ax.fill_between(curve.dose, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    if curve.inner_low is None or curve.inner_high is None:
+        ax.plot(curve.dose, curve.effect, color=colour, marker=marker, markersize=4, linewidth=1.2, label=name)
+        return
+    ax.fill_between(curve.dose, curve.inner_low, curve.inner_high, color=colour, alpha=0.25, linewidth=0)
+    ax.plot(curve.dose, curve.effect, color=colour, linewidth=1.2, label=name)
+
+
+def _draw_points(ax: "Axes", curve: DoseCurve, name: str, marker: str, colour: str) -> None:
+    """Points with bars of their intervals, the narrower one thick."""
+    for low, high, width in ((curve.low, curve.high, 0.8), (curve.inner_low, curve.inner_high, 2.2)):
+        if low is not None and high is not None:
+            ax.vlines(curve.dose, low, high, color=colour, linewidth=width)
+    ax.plot(curve.dose, curve.effect, color=colour, marker=marker, markersize=4, linestyle="none", label=name)
 
 
 def _guides(ax: "Axes", values: np.ndarray) -> None:

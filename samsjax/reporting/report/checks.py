@@ -114,7 +114,10 @@ def doses_section(
     """Effects along the doses of perturbations that were given at several."""
     blocks: list[Block] = []
     if curves:
-        caption = "Effects along dose with their intervals."
+        caption = (
+            "Effects along dose: what the model says, with 50 % and 90 % intervals given its networks, and what was "
+            "measured, with intervals from standard errors. Where no dose was measured the curve is a prediction."
+        )
         draw = partial(dose_curves, curves, label)
         blocks.append(Figure(draw, caption, f"Effects along dose of {', '.join(curves)}."))
     if table is not None:
