@@ -6,6 +6,7 @@
 - `experiments.counterfactual`: cells of a stored model's screen without their artefacts.
 - `experiments.norman_ood`, `norman_data_efficiency`, `replogle`, `simulation`, `cradle_norman`, `cradle_dixit`,
   `cradle_replogle`, `cradle_adamson`: presets, the sweeps of the papers.
-- `experiments.gim_synthetic`: a preset on the simulation from a causal model. `experiments.sachs`: a causal model of
-  the Sachs study against its known graph and targets.
+- `experiments.unseen`, `experiments.gim_synthetic`, `experiments.sciplex`: presets of ours, for perturbations without
+  cells, on the simulation from a causal model, and for held-out doses, drugs and pathways of sci-Plex 3.
+- `experiments.sachs`: a causal model of the Sachs study against its known graph and targets.
 """

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from samsjax.errors import InputError, check_choice
 
 PRESETS = (
-    *("norman_ood", "norman_data_efficiency", "replogle", "simulation", "unseen", "gim_synthetic"),
+    *("norman_ood", "norman_data_efficiency", "replogle", "simulation", "unseen", "gim_synthetic", "sciplex"),
     *("cradle_norman", "cradle_dixit", "cradle_replogle", "cradle_adamson"),
 )
 """Modules of this package that hold a `GRID`, the experiment of a paper or one of ours."""

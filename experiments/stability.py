@@ -12,7 +12,8 @@ same for all fits.
 Writes agreement.csv (pairs of fits: F1 of their masks, latents matched, and what chance would give), perturbations.csv
 (agreement on each perturbation's own mask, worst first), masks.csv (every fit's inclusion probabilities and effects,
 latents numbered as in the first fit), metrics.json, stability.png, config.json (all settings) and environment.json. The
-figure needs matplotlib; --no-plot does without. Perturbations that some fit saw in no training cell are left out.
+figure needs matplotlib; --no-plot does without. Perturbations that some fit saw in no training cell are left out. A
+model that uses features of perturbations needs every feature to vary in each half too.
 """
 
 import time
@@ -30,16 +31,14 @@ from experiments import output, screens
 from experiments.cli import check_seed, run, say
 from experiments.fit_checks import check_command
 from experiments.fit_command import FitCommand, command_from, settings_of
+from experiments.stability_checks import check_features, check_latents, check_masks
 from samsjax.data import PerturbationData, halves
 from samsjax.errors import InputError, check_range, listing
 from samsjax.evaluation.masks import mask_agreement
 from samsjax.evaluation.posterior_effects import posterior_effects
 from samsjax.evaluation.stability import KINDS, SCORES, Member, Pair, Stability, stability, worst_first
 from samsjax.inference.batching import carrying_cells
-from samsjax.inference.fitted import statistics_of, vocabulary_of
-from samsjax.inference.log_weights import shared_sites
 from samsjax.inference.training import DivergenceError
-from samsjax.models import ModelConfig, build_model, described
 from samsjax.reporting import markdown_table, save_figure, stability_figure
 from samsjax.reporting.plots import require_matplotlib
 
@@ -87,6 +86,7 @@ def main(argv: Sequence[str]) -> None:
         StabilityCommand, args=list(argv), prog=PROGRAM, description=__doc__, return_unknown_args=True
     )
     settings = command_from([*flags, "--out", str(command.out)], program=PROGRAM)
+    check_latents(settings.model)
     check_command(settings)
     if command.plot:
         _check_plots()
@@ -98,6 +98,7 @@ def main(argv: Sequence[str]) -> None:
     say(screens.describe(data))
     check_masks(settings.model, data)
     plan = planned(data, command.seeds, command.halves, settings.seed)
+    check_features(settings.model, {each.label: each.data for each in plan if each.division is not None})
     known = known_to_all(plan)
     with output.output_folder(command.out, overwrite=settings.overwrite) as folder:
         found = stability(list(_fits(plan, settings, known)), data.perturbation_names[known])
@@ -118,16 +119,6 @@ def _check_plots() -> None:
         require_matplotlib()
     except InputError as error:
         raise InputError(f"{error}, or give --no-plot") from error
-
-
-def check_masks(model: ModelConfig, data: PerturbationData) -> None:
-    """Raises: InputError if the model has no masks."""
-    levels = vocabulary_of(data, model.covariates).covariates
-    if "mask" not in shared_sites(build_model(model, statistics_of(data, model.normalization, levels))):
-        raise InputError(
-            f"stability compares masks, which {described(model)} does not have: give --model sams_vae, "
-            "sams_vae_beta_bernoulli or svae_plus"
-        )
 
 
 def planned(data: PerturbationData, seeds: Sequence[int], n_divisions: int, division_seed: int) -> list[Planned]:

@@ -14,13 +14,16 @@ Layers, each importing only those before it: `types`, `data`, `distributions`; `
 
 from samsjax.data import (
     DataConfig,
+    FeaturesConfig,
     PerturbationData,
+    PerturbationFeatures,
     SimulationConfig,
     from_anndata,
     parse_treatment,
     read_h5ad,
     simulate,
     treatments,
+    with_features,
 )
 from samsjax.errors import InputError
 from samsjax.evaluation import (
@@ -47,12 +50,14 @@ from samsjax.inference import (
     log_weights,
     rotate,
     save,
+    with_unseen,
 )
 from samsjax.models import (
     MODELS,
     ConditionalVAEConfig,
     CPAVAEConfig,
     CRADLEVAEConfig,
+    GIMConfig,
     SAMSVAEBetaBernoulliConfig,
     SAMSVAEConfig,
     SVAEPlusConfig,
@@ -70,9 +75,12 @@ __all__ = [
     "DivergenceError",
     "EffectsConfig",
     "EvaluationConfig",
+    "FeaturesConfig",
     "Fitted",
+    "GIMConfig",
     "InputError",
     "PerturbationData",
+    "PerturbationFeatures",
     "SAMSVAEBetaBernoulliConfig",
     "SAMSVAEConfig",
     "SVAEPlusConfig",
@@ -100,4 +108,6 @@ __all__ = [
     "save",
     "simulate",
     "treatments",
+    "with_features",
+    "with_unseen",
 ]

@@ -8,7 +8,8 @@ Read in this order:
 - `features`: what is known of perturbations beside their cells: `PerturbationFeatures`, and where they come from.
 - `covariates`: categorical covariates as one-hots over the levels of the training cells.
 - `splits`: which cells train, validate and test, at random, by a column or by combinations; halves of the training
-  cells. `held_out` holds out perturbations or doses, with the groups of `perturbation_groups`; `split_rules` chooses.
+  cells. `held_out` holds out perturbations or doses, with the groups of `perturbation_groups`, of which `group_draws`
+  draws some; `split_rules` chooses.
 - `studies`: published screens: what their public files mean, how they are split, where they are.
 - `simulate`: a screen drawn from a seed, with the truth behind it; the default of the command line. The simulations of
   the papers are in `sams_simulation` and `svae_plus_simulation`; in `artifact_simulation` some cells of the screen fail

@@ -18,6 +18,7 @@ HELD_OUT = {
         "perturbation_groups",
         "perturbation_features",
         "n_feature_clusters",
+        "val_perturbations",
     ),
     "doses": ("test_doses",),
 }
@@ -86,6 +87,9 @@ class DataConfig:
     whole clusters are tested, until the share is reached."""
     n_feature_clusters: int | None = None
     """How many clusters; by default the square root of the number of perturbations."""
+    val_perturbations: float = 0.0
+    """Share of the perturbations not tested that are held out for validation (whole groups of them): parameters are
+    then chosen by what features predict. 0 = validation cells at random; only with the split "perturbations"."""
     held_out_doses: DosePlace = "inside"
     """Which dose of each perturbation with three or more is tested: its highest, its lowest, or one between them at
     random; only with the split "doses"."""
@@ -130,6 +134,7 @@ class DataConfig:
 
     def _check_held_out(self) -> None:
         check_range("test_perturbations", self.test_perturbations, above=0, below=1)
+        check_range("val_perturbations", self.val_perturbations, low=0, below=1)
         check_choice("held_out_doses", self.held_out_doses, get_args(DosePlace))
         for dose in self.test_doses:
             check_range("test_doses", dose, above=0)

@@ -2,7 +2,8 @@
 
 Every cell that carries a held-out perturbation, or a perturbation at a held-out dose, is a test cell, also where it is
 only a part of a combination: a combination with a part that nobody trained on is as unseen as that part. All other
-cells, controls among them, are split 80/20 into train and val at random. What is held out follows from the seed and the
+cells, controls among them, are split 80/20 into train and val at random; or validation holds out perturbations too, so
+that the parameters kept are those that predict new perturbations best. What is held out follows from the seed and the
 names and doses of the screen; the order of its cells does not matter.
 """
 
@@ -13,9 +14,10 @@ from typing import Literal
 import numpy as np
 
 from samsjax.data.encoding import Encoding
+from samsjax.data.group_draws import drawn, group_of, warn_of_large_groups
 from samsjax.data.labels import write_dose
 from samsjax.data.splits import hold_out_cells
-from samsjax.errors import InputError, check_choice, check_range, listing, nearest, unknown_name
+from samsjax.errors import InputError, check_choice, check_range, listing, unknown_name
 
 DosePlace = Literal["inside", "highest", "lowest"]
 """Where among the doses of a perturbation its held-out dose lies."""
@@ -41,6 +43,7 @@ def held_out_perturbations(
     share: float = 0.2,
     names: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
+    val_share: float = 0.0,
     seed: int,
 ) -> np.ndarray:
     """Hold perturbations out of training, one by one or in whole groups.
@@ -49,34 +52,46 @@ def held_out_perturbations(
     one seed the held-out perturbations are nested in `share`, at least one group is held out, and large groups can
     hold out more than was asked for: more than half, unasked, is said in a warning.
 
+    With `val_share`, the groups that follow are held out for validation: nobody trains on a cell that carries one of
+    their perturbations. Other perturbed cells then all train; controls stay split 80/20, since effects are measured
+    against those that do not train. The test cells, and the sides of controls, do not depend on `val_share`.
+
     Args:
         encoding: what each cell received.
         share: of the perturbations that cells carry, above 0 and below 1. Not looked at where `names` are given.
         names: perturbations to hold out instead of a random share; groups, where `groups` are given.
         groups: group of each perturbation, such as its pathway or its cluster of features. Perturbations that no cell
             carries are not looked at.
+        val_share: of the perturbations that are not tested, to hold out for validation, at least one; 0 = none.
         seed: of the choice and of the split of the other cells.
 
     Returns:
         str (cell,) of "train", "val", "test".
 
     Raises:
-        InputError: if no cell is perturbed, no perturbed cell would be left to train, a name is unknown, or a
-            perturbation has no group.
+        InputError: if no cell is perturbed, no perturbed cell would be left to train or to validate, a name is unknown,
+            or a perturbation has no group.
     """
     check_range("share", share, above=0, below=1)
+    check_range("val_share", val_share, low=0, below=1)
     carried = carried_perturbations(encoding)
-    group = carried if groups is None else _group_of(carried, groups)
+    group = carried if groups is None else group_of(carried, groups)
     if len(names):
         kind = "perturbation to hold out" if groups is None else "group of perturbations to hold out"
-        held = carried[np.isin(group, _known(kind, names, np.unique(group).tolist()))]
+        held = np.isin(group, _known(kind, names, np.unique(group).tolist()))
     else:
-        held = carried[np.isin(group, _drawn(group, share, seed))]
+        held = drawn(group, np.ones(len(group), dtype=bool), share, seed)
         if groups is not None:
-            _warn_of_large_groups(len(held), len(carried), share)
-    is_held = np.isin(encoding.perturbation_names, held)
-    tested = (is_held[encoding.perturbation_index] & (encoding.dosage != 0)).any(axis=1)
-    return _split(encoding, tested, f"the held-out perturbations {listing(held)}", held, seed)
+            warn_of_large_groups(held.sum(), len(carried), share)
+    validated = drawn(group, ~held, val_share, seed) if val_share else np.zeros(len(group), dtype=bool)
+    if groups is not None and val_share:
+        warn_of_large_groups(validated.sum(), (~held).sum(), val_share, " for validation")
+    tested = _carrying(encoding, carried[held])
+    out = carried[held | validated]
+    what = f"the held-out perturbations {listing(out)}"
+    if not val_share:
+        return _split(encoding, tested, what, out, seed)
+    return _split(encoding, tested, what, out, seed, _carrying(encoding, carried[validated]) & ~tested)
 
 
 def held_out_doses(
@@ -126,18 +141,6 @@ def held_out_doses(
     return _split(encoding, tested, "a perturbation at a held-out dose", np.array([], dtype=str), seed)
 
 
-def _group_of(carried: np.ndarray, groups: Mapping[str, str]) -> np.ndarray:
-    missing = [name for name in carried.tolist() if not groups.get(name)]
-    if missing:
-        close = nearest(missing[0], groups)
-        hint = f" The names nearest to {missing[0]!r} are {listing(close)}." if close else ""
-        raise InputError(
-            f"{len(missing)} perturbations of the cells have no group: {listing(missing)}.{hint} Every perturbation "
-            "needs one; those of no pathway can share a group of their own"
-        )
-    return np.array([groups[name] for name in carried.tolist()], dtype=str)
-
-
 def _known(kind: str, names: Sequence[str], legal: Sequence[str]) -> list[str]:
     unknown = sorted(set(names) - set(legal))
     if unknown:
@@ -145,22 +148,10 @@ def _known(kind: str, names: Sequence[str], legal: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _drawn(group: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """The first groups in shuffled order that hold the share of the perturbations; rounding asks for none too many."""
-    names, sizes = np.unique(group, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    reached = np.cumsum(sizes[order]) >= (share - 1e-9) * len(group)
-    return names[order[: int(reached.argmax()) + 1]]
-
-
-def _warn_of_large_groups(n_held: int, n: int, share: float) -> None:
-    if n_held > n / 2 >= share * n:
-        warnings.warn(
-            f"{n_held} of {n} perturbations are held out, not {share:.0%}, because groups are held out whole: use "
-            "smaller groups, or name those to hold out",
-            UserWarning,
-            stacklevel=3,
-        )
+def _carrying(encoding: Encoding, names: np.ndarray) -> np.ndarray:
+    """Bool (cell,): carries one of these perturbations, alone or in a combination."""
+    wanted = np.isin(encoding.perturbation_names, names)
+    return (wanted[encoding.perturbation_index] & (encoding.dosage != 0)).any(axis=1)
 
 
 def _ranks(place: DosePlace, n_doses: np.ndarray, names: np.ndarray, seed: int) -> np.ndarray:
@@ -199,12 +190,23 @@ def _warn_of_whole(held: np.ndarray, first: np.ndarray, n_doses: np.ndarray) -> 
         warnings.warn(text + others, UserWarning, stacklevel=3)
 
 
-def _split(encoding: Encoding, tested: np.ndarray, what: str, held: np.ndarray, seed: int) -> np.ndarray:
-    """The labels, if some perturbed cell can train; says which other perturbations lose all their cells."""
-    left = (encoding.dosage != 0) & ~tested[:, None]
+def _split(
+    encoding: Encoding,
+    tested: np.ndarray,
+    what: str,
+    held: np.ndarray,
+    seed: int,
+    validated: np.ndarray | None = None,
+) -> np.ndarray:
+    """The labels, if some perturbed cell can train; says which other perturbations lose all their cells.
+
+    Where perturbed cells to validate are given, no others do.
+    """
+    out = tested if validated is None else tested | validated
+    left = (encoding.dosage != 0) & ~out[:, None]
     if not left.any():
         raise InputError(
-            f"no perturbed cell would be left to train: all {int(tested.sum())} carry {what}; hold out fewer "
+            f"no perturbed cell would be left to train: all {int(out.sum())} carry {what}; hold out fewer "
             "perturbations or doses, or smaller groups"
         )
     trained = encoding.perturbation_names[np.unique(encoding.perturbation_index[left])]
@@ -216,4 +218,13 @@ def _split(encoding: Encoding, tested: np.ndarray, what: str, held: np.ndarray, 
             UserWarning,
             stacklevel=3,
         )
-    return hold_out_cells(tested, seed=seed)
+    split = hold_out_cells(tested, seed=seed)
+    if validated is not None:
+        if not validated.any():
+            raise InputError(
+                "no perturbed cell would be left to validate: the perturbations drawn for that occur only in "
+                "combinations that are tested; hold out more of them for validation, or take another seed"
+            )
+        split[left.any(axis=1)] = "train"
+        split[validated] = "val"
+    return split

@@ -44,6 +44,7 @@ def split_by_rule(config: DataConfig, applied: Encoding, combination_labels: np.
                 share=config.test_perturbations,
                 names=config.test_perturbation_names,
                 groups=_groups(config, applied),
+                val_share=config.val_perturbations,
                 seed=seed,
             )
         case "doses":

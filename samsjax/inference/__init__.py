@@ -6,6 +6,7 @@
 - `batching`: cells on the device and minibatches. `epochs`: compiled passes. `training`: the loop between them.
 - `log_weights`: the one place that computes log p - log q; every bound is a reduction of it.
 - `rotating`: the sparse rotation of latent space between epochs. `after_fit`: that of a fitted model.
+- `constrained`: models with a graph have a training of their own: `contexts` is what it is given, `climbing` its steps.
 - `fitted`: a trained model with its vocabulary. `checkpoint`: to disk and back.
 - `unseen`: perturbations without cells, added to a fitted model by their features.
 """

@@ -18,7 +18,8 @@ from samsjax.data.quality.rule import QualityRule
 from samsjax.errors import InputError, listing
 from samsjax.inference.batching import carrying_cells, middle_log_doses
 from samsjax.inference.config import TrainConfig
-from samsjax.inference.constrained import known_structure, train_constrained
+from samsjax.inference.constrained import train_constrained
+from samsjax.inference.contexts import known_structure
 from samsjax.inference.epochs import FitArrays, fit_arrays
 from samsjax.inference.rotating import RotationReport
 from samsjax.inference.training import DivergenceError, FitResult, check_trainable, fit_model, fit_models

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from samsjax.causal.acyclicity import acyclicity_named, edge_probabilities
-from samsjax.causal.search import ContextMoments, Scores, search
+from samsjax.causal.search import Scores, search
 from samsjax.causal.search import edge_log_odds as searched_log_odds
 from samsjax.distributions import StraightThroughBernoulli
 from samsjax.models.base import DataStatistics
 from samsjax.models.gim_config import GIMConfig
+from samsjax.models.gim_contexts import Part, drawn_contexts, n_cells_of, searched_moments
 from samsjax.models.gim_interventions import heads_of, interventions_of, read_network, squared_kernels
 from samsjax.models.gim_objective import bound_of_targets, exact_targets, likelihood_of_draw, log_marginal
 from samsjax.models.mechanisms import (
@@ -132,7 +133,7 @@ class _Functions:
         probability = jnp.where(open_, edge_probabilities(log_odds), known.graph)
         mechanisms = Mechanisms(params["mechanisms"], noise_of(params["log_noise"]))
         temperature = 1.0 - 0.5 * progress
-        part = _drawn_contexts(batch_key, cells, config.context_batch)
+        part = drawn_contexts(batch_key, cells, config.context_batch)
 
         def of_draw(keys: tuple[jax.Array, jax.Array]) -> Float[Array, ""]:
             drawn = StraightThroughBernoulli(log_odds, temperature).sample(keys[0])
@@ -143,7 +144,7 @@ class _Functions:
         values = jax.vmap(of_draw)(keys)
         of_draws = jax.nn.logsumexp(values) - jnp.log(n_graphs)
         objective = of_draws if config.objective == "ratio" else values.mean()
-        n_cells = _n_cells(cells)
+        n_cells = n_cells_of(cells)
         prior = self._prior(params, logits, interventions, probability)
         edges = (probability * open_).sum()
         return (prior - objective) / n_cells + config.edge_penalty * edges + self._network_cost(params)
@@ -152,7 +153,7 @@ class _Functions:
         self,
         key: jax.Array,
         params: Params,
-        part: "_Part",
+        part: Part,
         mechanisms: Mechanisms,
         graph: Graph,
         said: tuple[Float[Array, "row v"], Interventions],
@@ -223,7 +224,7 @@ class _Functions:
     def score(self, params: Params, cells: Moments | PaddedCells) -> Float[Array, ""]:
         """Log likelihood per held-out cell, targets summed out: by features where nothing else is known of them."""
         logits, gain, undisturbed = self.gain(params, cells)
-        return (undisturbed + log_marginal(logits + params["target_residual"], gain).sum()) / _n_cells(cells)
+        return (undisturbed + log_marginal(logits + params["target_residual"], gain).sum()) / n_cells_of(cells)
 
     def search(self, rng: np.random.Generator, cells: Moments | PaddedCells, known: KnownStructure) -> tuple[Any, Any]:
         """(graph, log odds of its edges) that explain the contexts best, whatever their features say."""
@@ -240,57 +241,3 @@ class _Functions:
 
 def _logit(p: float) -> float:
     return float(np.log(p) - np.log1p(-p))
-
-
-def searched_moments(cells: Moments | PaddedCells) -> ContextMoments:
-    """Contexts as the search sees them, control first. Networks as mechanisms are searched as sums over parents of
-    u, u^2 - 1 and tanh(2u).
-    """
-    if isinstance(cells, Moments):
-        n_variables = cells.mean.shape[1]
-        n, mean, covariance = (
-            np.concatenate([np.asarray(control)[None], np.asarray(rows)]).astype(np.float64)
-            for control, rows in (
-                (cells.control_n_cells, cells.n_cells),
-                (cells.control_mean, cells.mean),
-                (cells.control_covariance, cells.covariance),
-            )
-        )
-        return ContextMoments(n, mean, covariance, tuple((j,) for j in range(n_variables)), tuple(range(n_variables)))
-    u, present = np.asarray(cells.u, np.float64), np.asarray(cells.present) > 0
-    control = np.asarray(cells.control, np.float64)[np.asarray(cells.control_present) > 0]
-    contexts = [control, *(of_row[there] for of_row, there in zip(u, present, strict=True))]
-    n_variables = u.shape[-1]
-    widened = [np.concatenate([v, v**2 - 1, np.tanh(2 * v)], axis=1) for v in contexts]
-    n = np.array([len(v) for v in widened], dtype=np.float64)
-    mean = np.stack([v.mean(axis=0) if len(v) else np.zeros(3 * n_variables) for v in widened])
-    covariance = np.stack([(v - m).T @ (v - m) / max(len(v), 1) for v, m in zip(widened, mean, strict=True)])
-    parts = tuple((j, j + n_variables, j + 2 * n_variables) for j in range(n_variables))
-    return ContextMoments(n, mean, covariance, parts, tuple(range(n_variables)))
-
-
-class _Part:
-    """Contexts of one step, and how many contexts each stands for."""
-
-    def __init__(self, cells: Any, rows: Any, row_factor: float, control_factor: float) -> None:
-        self.cells, self.rows, self.row_factor, self.control_factor = cells, rows, row_factor, control_factor
-
-
-def _drawn_contexts(key: jax.Array, cells: Moments | PaddedCells, n_contexts: int) -> _Part:
-    """All contexts if they are given as moments; of contexts with all their cells a few."""
-    n_rows = (cells.n_cells if isinstance(cells, Moments) else cells.u).shape[0]
-    if isinstance(cells, Moments) or n_contexts >= n_rows:
-        return _Part(cells, slice(None), 1.0, 1.0)
-    row_key, control_key = jax.random.split(key)
-    n_parts = cells.control.shape[0]
-    n_control = -(-n_parts * n_contexts // n_rows)
-    rows = jax.random.permutation(row_key, n_rows)[:n_contexts]
-    parts = jax.random.permutation(control_key, n_parts)[:n_control]
-    chosen = PaddedCells(cells.u[rows], cells.present[rows], cells.control[parts], cells.control_present[parts])
-    return _Part(chosen, rows, n_rows / n_contexts, n_parts / n_control)
-
-
-def _n_cells(cells: Moments | PaddedCells) -> Float[Array, ""]:
-    if isinstance(cells, Moments):
-        return cells.n_cells.sum() + cells.control_n_cells
-    return cells.present.sum() + cells.control_present.sum()

@@ -1,5 +1,6 @@
 """Held-out perturbations and doses: nothing held out is trained on, shares are nested, groups stay whole."""
 
+import hashlib
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +143,55 @@ def test_perturbations_that_lose_all_cells_to_others_are_named():
     assert carried(encoding, split, "train", "val") == {"C"}
 
 
+@pytest.mark.parametrize("groups", [None, PATHWAY])
+@pytest.mark.parametrize("names", [(), ("b",)])
+@pytest.mark.filterwarnings("ignore:.* perturbations are held out.*, not:UserWarning")
+def test_perturbations_held_out_for_validation_have_no_training_cells(groups, names):
+    """Cells to test and sides of controls stay; else, whatever carries none of them trains, and nothing validates."""
+    encoding = screen()
+    names = names if groups else tuple({"b": "P3"}[name] for name in names)
+    control = encoding.n_parts == 0
+    for seed in range(5):
+        today = held_out_perturbations(encoding, share=0.2, names=names, groups=groups, seed=seed)
+        split = held_out_perturbations(encoding, share=0.2, names=names, groups=groups, val_share=0.25, seed=seed)
+        trained = carried(encoding, split, "train")
+        out = carried(encoding, split, "val") - trained
+        assert ((split == "test") == (today == "test")).all() and (split[control] == today[control]).all()
+        of_out = np.isin(encoding.perturbation_names[encoding.perturbation_index], list(out)) & (encoding.dosage != 0)
+        assert ((split == "val") == np.where(control, today == "val", of_out.any(axis=1) & (split != "test"))).all()
+        n_left = 10 - len(held(encoding, today))
+        assert out | trained == set(NAMES) - held(encoding, today)
+        if groups:
+            assert {PATHWAY[name] for name in out}.isdisjoint(PATHWAY[name] for name in trained)
+        else:
+            assert len(out) == np.ceil(0.25 * n_left)
+
+
+def test_validation_perturbations_are_nested_and_follow_those_tested_in_one_shuffle():
+    encoding = encoded(np.tile([*NAMES, "control"], 8))
+    for seed in range(5):
+        splits = [held_out_perturbations(encoding, share=0.2, val_share=v, seed=seed) for v in (0.1, 0.25, 0.5, 0.8)]
+        sets = [held(encoding, np.where(split == "val", "test", split)) for split in splits]
+        assert [len(of) for of in sets] == [3, 4, 6, 9] and sets[0] < sets[1] < sets[2] < sets[3]
+        # Tested and validated are the first of the order in which more would be tested.
+        assert sets[2] == held(encoding, held_out_perturbations(encoding, share=0.6, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        ({"share": 0.3}, "17e6c514dd634060"),
+        ({"names": ["P3"]}, "7065d3b6e74e9918"),
+        ({"groups": PATHWAY}, "c1ac3663498385c4"),
+    ],
+)
+def test_without_a_share_for_validation_splits_are_those_they_were(options, digest):
+    """Labels to the bit as they were before there was such a share, and for one seed for good."""
+    split = held_out_perturbations(screen(), seed=1, **options)
+    assert hashlib.sha256("".join(split).encode()).hexdigest()[:16] == digest
+    assert np.array_equal(split, hold_out_cells(split == "test", seed=1))
+
+
 @pytest.mark.parametrize("place", ["inside", "highest", "lowest"])
 def test_one_dose_of_every_perturbation_with_three_is_tested(place):
     encoding = dosed()
@@ -192,6 +242,26 @@ def test_given_doses_are_tested_wherever_a_perturbation_with_three_has_them():
         (lambda: held_out_perturbations(encoded(["A+B", "A+C"] * 3), names=["A"], seed=0), "no perturbed cell .* left"),
         (lambda: held_out_perturbations(screen(), share=0, seed=0), "share must be > 0 and < 1, got 0"),
         (lambda: held_out_perturbations(screen(), share=1.0, seed=0), "got 1.0"),
+        (lambda: held_out_perturbations(screen(), val_share=1, seed=0), "val_share must be >= 0 and < 1, got 1"),
+        (
+            lambda: held_out_perturbations(encoded(["A", "B", "control"] * 3), names=["A"], val_share=0.1, seed=0),
+            "no perturbed cell .* left to train: all 6 carry the held-out perturbations A, B;",
+        ),
+        (
+            lambda: held_out_perturbations(screen(), names=["a", "b"], groups=PATHWAY, val_share=0.5, seed=0),
+            "no perturbed cell .* left to train",
+        ),
+        (
+            lambda: held_out_perturbations(encoded(["A"] * 3), names=["A"], val_share=0.1, seed=0),
+            "no perturbed cell .* left to train",
+        ),
+        (
+            lambda: [
+                held_out_perturbations(encoded(["A", "A+B", "C", "D"] * 3), names=["A"], val_share=0.1, seed=seed)
+                for seed in range(9)
+            ],
+            "no perturbed cell would be left to validate: .* combinations that are tested",
+        ),
         (lambda: held_out_perturbations(screen(), names=["p33"], seed=0), "unknown perturbation.* Did you mean 'P3'"),
         (
             lambda: held_out_perturbations(screen(), names=["d"], groups=PATHWAY, seed=0),
@@ -213,7 +283,8 @@ def test_given_doses_are_tested_wherever_a_perturbation_with_three_has_them():
         (lambda: hold_out_cells(np.ones(3, bool), seed=0), "no training cell is left among 3 cells"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.* perturbations are held out, not:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* perturbations are held out.*, not:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* perturbations occur only in combinations:UserWarning")
 def test_refusals(call, message):
     with pytest.raises(InputError, match=message):
         call()
@@ -319,6 +390,8 @@ def test_clusters_that_are_refused():
             {"perturbation_groups": "a.csv"},
             "groups 'a.csv' is for the split 'perturbations', not .*'random'",
         ),
+        ({"split": "perturbations", "val_perturbations": 1}, "val_perturbations must be >= 0 and < 1, got 1"),
+        ({"val_perturbations": 0.2}, "val_perturbations '0.2' is for the split 'perturbations', not for 'random'"),
         ({"split": "perturbations", "test_doses": (1.0,)}, "test_doses .* is for the split 'doses'"),
         ({"split": "doses", "test_doses": (0.0,)}, "test_doses must be > 0, got 0"),
         ({"split": "doses", "held_out_doses": "middle"}, "unknown held_out_doses 'middle'"),
@@ -366,6 +439,10 @@ def test_flags_reach_the_rules(tmp_path):
     assert len(out) == 3
     assert found(split="perturbations", test_perturbations=0.3, split_seed=1)[0].split.tolist() == data.split.tolist()
     assert found(split="perturbations", test_perturbation_names=("P4",))[1] == {"P4"}
+    data, out = found(split="perturbations", test_perturbation_names=("P4",), val_perturbations=0.3)
+    assert (
+        len(carried(Encoding(data.perturbation_index, data.dosage, data.perturbation_names), data.split, "train")) == 6
+    )
     named = {"perturbation_groups": groups, "test_perturbation_names": ("c",)}
     assert found(split="perturbations", **named)[1] == {"P2", "P7"}
     truth = np.arange(10) % 5

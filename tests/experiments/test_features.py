@@ -1,6 +1,6 @@
 """Features of perturbations through the doors: flags, what is refused before any work, and what a run keeps."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import anndata
 import numpy as np
@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from experiments import fit, screens
-from experiments.feature_files import FEATURES, stored_features, write_perturbation_features
+from experiments.feature_files import FEATURES, write_perturbation_features
 from experiments.fit_checks import check_command
 from experiments.fit_command import command_from, settings_of
 from experiments.jobs import Job, _data_of
 from samsjax import reporting
-from samsjax.data import PerturbationFeatures, treatments
+from samsjax.data import treatments
 from samsjax.data.features import FeaturesConfig, read_features, with_features
 from samsjax.data.simulate import Truth
 from samsjax.errors import InputError
@@ -125,32 +125,14 @@ def test_a_run_keeps_features_to_the_bit(described, tmp_path):
     write_perturbation_features(tmp_path, described)
     stored = read_features(tmp_path / FEATURES)
     assert stored.perturbations == tuple("ABCDE") and stored.names == ("f", "g")
-    found = stored_features(tmp_path, ["E", "B", "A"])
-    assert found.names == described.features.names
-    assert np.array_equal(found.values, [described.features.others["E"], *described.features.values[[1, 0]]])
+    assert np.array_equal(stored.values, [*described.features.values, described.features.others["E"]])
     again = with_features(screen(), FeaturesConfig(source="table", path=tmp_path / FEATURES)).features
     assert np.array_equal(again.values, described.features.values) and list(again.others) == ["E"]
 
 
-def test_a_run_with_doses_knows_those_that_nobody_measured(tmp_path):
-    features = PerturbationFeatures(
-        ("f", "log_dose"), np.array([[1.0, 0], [1, np.log(0.5)]]), {"B": np.array([2.0, 0])}
-    )
-    data = replace(screen(labels=("A", "B")), perturbation_names=np.array(["A", "A@0.5"]), features=features)
-    write_perturbation_features(tmp_path, data)
-    found = stored_features(tmp_path, ["A@0.25", "B@2", "A@0.5"]).values
-    assert found.tolist() == [[1, np.log(0.25)], [2, np.log(2)], [1, np.log(0.5)]]
-
-
-def test_features_that_a_run_does_not_have(described, tmp_path):
-    with pytest.raises(InputError, match=r"has no features.csv: it was fitted without features"):
-        stored_features(tmp_path, ["A"])
-    write_perturbation_features(tmp_path, described)
-    with pytest.raises(InputError, match=r"not in .*features.csv: AA. The names nearest to 'AA' are A"):
-        stored_features(tmp_path, ["AA"])
-    with pytest.raises(InputError, match=r"has no feature 'log_dose'"):
-        stored_features(tmp_path, ["A@2"])
-    write_perturbation_features(tmp_path / "unmade", screen())  # nothing is written without features
+def test_a_run_without_features_keeps_no_file(tmp_path):
+    write_perturbation_features(tmp_path, screen())
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_of_a_simulation_holds_its_features(described, tmp_path):
@@ -172,6 +154,6 @@ def test_a_fit_with_features_from_a_table(tmp_path, capsys):
     fit.main(["--out", str(run), *SMALL, "--features.source", "table", "--features.path", str(path)])
     config = read_json(run / "config.json")
     assert config["features"]["source"] == "table" and config["model"]["feature_prior"] is True
-    assert stored_features(run, ["P7"]).values.tolist() == [[9, 0]]
+    assert read_features(run / FEATURES).of(["P7"]).tolist() == [[9, 0]]
     assert "6 perturbations with 2 features" in capsys.readouterr().err
     assert anndata.read_h5ad(run / "simulation.h5ad").uns["features"]["values"].shape == (6, 2)

@@ -179,8 +179,7 @@ SCORED = (*EVALUATION, *FULL, "--no-report", "--evaluation.extent", "scores", "-
 @pytest.mark.slow
 def test_a_stored_run_tells_unseen_from_trained_perturbations(featured, tmp_path):
     run, own = featured / "run", from_file_flags(featured / "run" / "simulation.h5ad")
-    with pytest.warns(UserWarning, match="names of cells the model was trained on|have names"):
-        evaluate.main(["--run", str(run), *own, "--out", str(tmp_path / "scores"), *SCORED])
+    evaluate.main(["--run", str(run), *own, "--out", str(tmp_path / "scores"), *SCORED])
     metrics = read_json(tmp_path / "scores" / "metrics.json")
     for kind in ("unseen", "trained"):
         names = {name.split("/")[1] for name in metrics if name.startswith(f"{kind}/")}
@@ -205,8 +204,9 @@ def test_cells_of_new_perturbations_are_scored(featured, tmp_path):
     scores = pd.read_csv(tmp_path / "scores" / "treatment_scores.csv", keep_default_na=False)
     new = scores[scores.treatment == "NEW"]
     assert set(new.in_training) == {"new perturbation"}
-    values = new[new.metric == "mse_delta"].set_index("predictor").value.astype(float)
+    values = pd.to_numeric(new[new.metric == "mse_delta"].set_index("predictor").value)
     assert np.isfinite(values[["model", "feature_ridge", "feature_nearest", "training_mean"]]).all()
+    assert np.isnan(values["own_training_mean"])
     assert "unseen/model/mse_delta" in read_json(tmp_path / "scores" / "metrics.json")
     assert "NEW" not in load_run(featured / "run").vocabulary.perturbation_names
 

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -185,6 +186,31 @@ def test_models_without_masks_are_refused_before_the_first_fit(unwritten, capsys
     flags = ["--out", unwritten / "out", "--model", model, *SMALL]
     refused(stability.main, flags, ["compares masks", "VAEConfig", "does not have", "--model sams_vae"], capsys)
     assert fits == ([0], [])
+
+
+def test_a_model_of_genes_alone_is_refused_before_data_are_read(unwritten, capsys, fits):
+    flags = ["--out", unwritten / "out", "--model", "gim", "--features.source", "random"]
+    refused(stability.main, flags, ["masks of latents", "GIMConfig has no latents, only genes", "sams_vae"], capsys)
+    assert fits == ([], [])
+
+
+def test_a_prior_from_features_is_fitted_if_features_vary_in_every_half(unwritten, capsys, fits, tmp_path):
+    flags = ["--out", unwritten / "out", *SMALL, "--features.source"]
+    with pytest.raises(DivergenceError):
+        stability.main([*map(str, flags), "random"])
+    assert fits[1][0][0].features is not None  # the first fit was begun
+    with pytest.raises(InputError, match=r"half-1a: 1 features are the same for all 5 .* half.*: f1;.*--halves 0"):
+        stability.check_features(samsjax.SAMSVAEConfig(feature_prior=True), {"half-1a": rare_feature()})
+    stability.check_features(samsjax.SAMSVAEConfig(), {"half-1a": rare_feature()})
+
+
+def rare_feature():
+    """A half without training cells of P2, the one perturbation of six whose feature f1 is another."""
+    data = small.screen()
+    values = np.stack([np.arange(data.n_perturbations), np.arange(data.n_perturbations) == 2], axis=1).astype(float)
+    carries = ((data.perturbation_index == 2) & (data.dosage > 0)).any(axis=1)
+    split = np.where(carries & (data.split == "train"), "none", data.split)
+    return replace(data.with_split(split), features=samsjax.PerturbationFeatures(("f0", "f1"), values))
 
 
 def test_without_matplotlib_there_is_a_way(unwritten, capsys, monkeypatch, fits):

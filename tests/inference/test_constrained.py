@@ -12,8 +12,8 @@ from samsjax.causal.metrics import average_precision, graph_agreement
 from samsjax.data.gim_simulation import GIMSimulationConfig, draw_gim
 from samsjax.errors import InputError
 from samsjax.evaluation.posterior_effects import posterior_effects
-from samsjax.inference import constrained
-from samsjax.inference.constrained import known_structure
+from samsjax.inference.climbing import compiled_for
+from samsjax.inference.contexts import known_structure
 from samsjax.models import GIMConfig
 from tests.experiments.doors import assert_same_bits
 
@@ -51,9 +51,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(screen, fitted):
 
 def test_nothing_is_compiled_again_for_other_multipliers(screen, fitted):
     """Stretches of one fit, and fits of other seeds, run what was compiled for the first."""
-    before = constrained._compiled.cache_info().misses
+    before = compiled_for.cache_info().misses
     result = samsjax.fit(screen[0], MODEL, seed=2, progress=False).fit
-    assert constrained._compiled.cache_info().misses == before
+    assert compiled_for.cache_info().misses == before
     assert result.n_steps == 120 and len(result.history) == 2
 
 

@@ -160,13 +160,15 @@ def _encoding(drug: np.ndarray, dose: np.ndarray, is_vehicle: np.ndarray) -> Enc
 
 SCIPLEX = Study(
     name="sciplex",
-    citation="Srivatsan et al., Science 2020, doi 10.1126/science.aax6234",
+    citation="Srivatsan et al., Science 2020",
     layout=(
         "whole counts in X and, in obs, product_name, dose (nM), vehicle (yes or no) and cell_line; other names of "
         "columns are settings"
     ),
+    # Accession number and address are not on file here, nor are name, hash and size of a published file: none of them
+    # was verified.
     remote=Remote(
-        source="GEO series GSE139944 (sample GSM4150378); scPerturb and others publish it as .h5ad",
+        source="the data that the authors deposited with the publication; public collections have it as .h5ad",
         filename="sciplex3.h5ad",
     ),
     settings=SciPlexConfig,
