@@ -46,13 +46,13 @@ class FeaturePriorConfig(InclusionConfig):
     feature_prior: bool = False
     """Learn priors of masks and effects from features of the perturbations, which predicts perturbations without cells;
     --features.source says which."""
-    cold_start: float = 0.3
+    cold_start: float = 0.1
     """With feature_prior: share of the perturbations that each training step treats as if they had no cells."""
     feature_n_layers: int = 1
     """Layers of the network of the features; linear terms are always there."""
     feature_n_hidden: int = 32
     """Width of that network."""
-    feature_weight_scale: float = 0.5
+    feature_weight_scale: float = 0.2
     """Prior standard deviation of what features say; smaller = they must say it more clearly."""
 
     def __post_init__(self) -> None:
