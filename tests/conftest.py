@@ -17,6 +17,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
+# Assertions in modules that test files share show the values they compared, as those of test files do.
+pytest.register_assert_rewrite("tests.models.contract", "tests.models.subject")
+
 # Workers share the cores; threads of their linear algebra would only wait for each other.
 threadpool_limits(1)
 
@@ -28,6 +31,7 @@ def pytest_addoption(parser):
     parser.addoption("--gpu", action="store_true", help="also run tests marked gpu")
 
 
+@pytest.hookimpl(tryfirst=True)  # groups must be known before workers are told of them
 def pytest_collection_modifyitems(config, items):
     # Tests that share fits and compiled functions stay with one worker, which makes them once.
     for item in items:

@@ -364,6 +364,7 @@ def test_replogle_runs(start):
     assert "train.n_steps 3 instead of 150000" in (out / "summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_simulations_run(start):
     sizes = ("n-genes 12", "n-latent 3", "n-hidden 12", "n-perturbations 4", "n-control-cells 30", "train-cells 20")
     flags = [part for size in (*sizes, "val-cells 5", "test-cells 5") for part in f"--simulation.{size}".split()]

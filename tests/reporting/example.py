@@ -183,6 +183,7 @@ def fitted(rng, names, genes):
     )
     rotation = RotationReport(25, 90.0, 40.0, float("nan"), 80.0, 1.0, 12, 30)
     return SimpleNamespace(
+        config=SimpleNamespace(has_latent_space=True),
         vocabulary=SimpleNamespace(perturbation_names=names, gene_names=genes),
         n_training_cells=np.concatenate([[12], rng.integers(60, 400, len(names) - 1)]),
         history=history,

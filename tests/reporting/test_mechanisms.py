@@ -38,7 +38,9 @@ def effects():
 @pytest.fixture(scope="module")
 def fitted():
     return SimpleNamespace(
-        vocabulary=SimpleNamespace(perturbation_names=PERTURBATIONS, gene_names=GENES), n_training_cells=np.arange(6)
+        config=SimpleNamespace(has_latent_space=True),
+        vocabulary=SimpleNamespace(perturbation_names=PERTURBATIONS, gene_names=GENES),
+        n_training_cells=np.arange(6),
     )
 
 
