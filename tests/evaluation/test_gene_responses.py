@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import samsjax
+from samsjax.data.gim_simulation import GIMSimulationConfig, draw_gim
 from samsjax.effects import cells
 from samsjax.evaluation.gene_responses import gene_responses, typical_steps
 from samsjax.evaluation.model_effects import EffectsConfig, model_effects
@@ -82,6 +83,18 @@ def test_a_latent_dimension_does_what_a_perturbation_on_it_alone_does(name):
 
 def test_so_it_does_where_effects_have_a_space_of_their_own():
     agrees_with_model_effects(untrained("cradle_vae", small.screen(), composition="concatenation"), "log2_cp10k")
+
+
+def test_pushing_a_gene_of_a_linear_causal_model_moves_its_descendants_by_total_effects():
+    config = GIMSimulationConfig(n_variables=5, n_train_functions=8, n_test_functions=2, n_features=6)
+    data, _ = draw_gim(config, seed=0)
+    fitted = samsjax.fit(data, samsjax.GIMConfig(n_restarts=1, n_steps=50, n_polish_steps=50), seed=0, progress=False)
+    effects = posterior_effects(jax.random.key(0), fitted, 4)
+    found = gene_responses(jax.random.key(1), fitted, effects, EffectsConfig(transform="counts"), n_cells=16)
+    weight = np.asarray(fitted.params["mechanisms"]["weight"]) * fitted.fit.graph
+    assert (weight != 0).sum() >= 4
+    total = np.linalg.inv(np.eye(5) - weight)
+    assert_allclose(found.response, found.step[:, None] * total * fitted.statistics.genes.std, atol=1e-4)
 
 
 def test_covariates_are_averaged_or_chosen_as_in_treatment_effects():
