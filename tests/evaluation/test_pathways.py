@@ -73,6 +73,7 @@ def test_constant_features_predict_one_pathway():
     assert row.balanced_accuracy_p == 1.0
 
 
+@pytest.mark.slow
 def test_tables_share_folds_and_shuffles_and_a_seed_decides_them():
     x = clusters(1.0)
     rotation = np.linalg.qr(np.random.default_rng(5).standard_normal((10, 10)))[0]
@@ -95,6 +96,7 @@ def test_the_penalty_is_chosen_for_each_table():
     assert scores["chosen"] == scores["weak"]
 
 
+@pytest.mark.slow
 def test_sgrnas_of_one_gene_are_not_torn_apart():
     """Features that identify genes, not pathways, look informative only if folds separate the guides of a gene."""
     genes = np.repeat(np.arange(30), 3)

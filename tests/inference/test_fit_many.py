@@ -54,6 +54,7 @@ def test_fits_of_equal_shapes_share_compiled_passes(data):
     assert (after.hits, after.misses) == (known.hits + 2, known.misses)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others():
     x = np.random.default_rng(0).standard_normal((60, 5))
     broken = x.copy()

@@ -82,6 +82,7 @@ def test_every_slot_has_the_curve_of_its_perturbation():
 COMPOSED = replace(SHARED, interaction_rank=2)
 
 
+@pytest.mark.slow
 def test_the_promises_of_models_that_doses_could_break(dosed):
     model = subject(COMPOSED, dosed)
     for promise in (
