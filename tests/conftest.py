@@ -31,12 +31,7 @@ def pytest_addoption(parser):
     parser.addoption("--gpu", action="store_true", help="also run tests marked gpu")
 
 
-@pytest.hookimpl(tryfirst=True)  # groups must be known before workers are told of them
 def pytest_collection_modifyitems(config, items):
-    # Tests that share fits and compiled functions stay with one worker, which makes them once.
-    for item in items:
-        shares_runs = {"runs", "run_copy"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("runs" if shares_runs else item.nodeid.split("::")[0]))
     for flag in ("slow", "gpu"):
         if not config.getoption(f"--{flag}"):
             skip = pytest.mark.skip(reason=f"marked {flag}: run with --{flag}")
