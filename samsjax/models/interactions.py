@@ -13,6 +13,7 @@ The sum over pairs is linear in the number of perturbations of a cell: every one
 is (sum A w)^2 - sum (A w)^2 over 2, and exactly zero for one perturbation, however a compiler rounds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -89,27 +90,12 @@ def interaction_posterior(config: InteractionConfig) -> dict[str, dist.Distribut
 
 def prior_draw(config: CompositionConfig, statistics: DataStatistics, batch: Batch) -> Draws:
     """Sample the sites of curves and interactions in the model; none where doses are linear and effects add."""
-    draws: Draws = {}
-    if config.uses_doses:
-        with perturbations(batch):
-            draws |= _sampled(curve_priors(config, statistics, batch))
-    if config.interaction_rank:
-        with interactions(config.interaction_rank):
-            draws |= _sampled(interaction_prior(config))
-    return draws
+    return _drawn(config, statistics, batch, curve_priors, interaction_prior)
 
 
 def posterior_draw(config: CompositionConfig, statistics: DataStatistics, batch: Batch) -> Draws:
     """Sample the same sites in the guide."""
-    draws: Draws = {}
-    if config.uses_doses:
-        with perturbations(batch):
-            draws |= _sampled(curve_posteriors(config, statistics, batch))
-    if config.interaction_rank:
-        posterior = interaction_posterior(config)
-        with interactions(config.interaction_rank):
-            draws |= _sampled(posterior)
-    return draws
+    return _drawn(config, statistics, batch, curve_posteriors, interaction_posterior)
 
 
 def another_draw(key: jax.Array, config: CompositionConfig, statistics: DataStatistics, batch: Batch) -> Draws:
@@ -118,6 +104,25 @@ def another_draw(key: jax.Array, config: CompositionConfig, statistics: DataStat
         posteriors = curve_posteriors(config, statistics, batch)
     posteriors |= interaction_posterior(config)
     return {name: q.sample(jax.random.fold_in(key, i)) for i, (name, q) in enumerate(posteriors.items())}
+
+
+def _drawn(
+    config: CompositionConfig,
+    statistics: DataStatistics,
+    batch: Batch,
+    curves: Callable[[CompositionConfig, DataStatistics, Batch], dict[str, dist.Distribution]],
+    pairs: Callable[[CompositionConfig], dict[str, dist.Distribution]],
+) -> Draws:
+    """Draws from both kinds of distributions, each in its plate; parameters of `pairs` stand outside of it."""
+    draws: Draws = {}
+    if config.uses_doses:
+        with perturbations(batch):
+            draws |= _sampled(curves(config, statistics, batch))
+    if config.interaction_rank:
+        of_pairs = pairs(config)
+        with interactions(config.interaction_rank):
+            draws |= _sampled(of_pairs)
+    return draws
 
 
 def _sampled(of: dict[str, dist.Distribution]) -> Draws:
