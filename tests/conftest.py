@@ -12,16 +12,19 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Programs that run for milliseconds are not worth the compiler's effort: a third of the time of these tests.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Workers share the cores; threads of their linear algebra would only wait for each other: half the time of many small
+# fits. Libraries read this when they are loaded; those that pytest's plugins have loaded before are limited below.
+for library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
+threadpool_limits(1)
+
 # Assertions in modules that test files share show the values they compared, as those of test files do.
 pytest.register_assert_rewrite("tests.models.contract", "tests.models.subject")
-
-# Workers share the cores; threads of their linear algebra would only wait for each other.
-threadpool_limits(1)
 
 SHARED = CHECKOUT.parent / "shared"
 
