@@ -178,13 +178,20 @@ def total(graph: np.ndarray, scores: Scores) -> float:
 def climb(graph: np.ndarray, scores: Scores, fixed: np.ndarray) -> np.ndarray:
     """The graph after single edges were added, removed or reversed as long as that improves it, the best first."""
     graph = graph.copy()
+    free = (fixed == 0.5) & ~np.eye(len(graph), dtype=bool)
+    gains = np.full(graph.shape, np.nan)
     while True:
-        changes = _changes(graph, scores, fixed)
-        gain, flips = max(changes, key=lambda change: change[0], default=(0.0, ()))
-        if gain <= 1e-9:
+        flippable, reversible = _legal_changes(graph, free)
+        for parent, child in np.argwhere(np.isnan(gains) & (flippable | reversible.T)).tolist():
+            gains[parent, child] = _gain(graph, scores, parent, child)  # kept until the parents of this child change
+        changes = np.stack([np.where(flippable, gains, -np.inf), np.where(reversible, gains + gains.T, -np.inf)], -1)
+        best = np.unravel_index(np.argmax(changes), changes.shape)
+        if changes[best] <= 1e-9:
             return graph
-        for parent, child in flips:
+        edge, reverse = best[:2], bool(best[2])
+        for parent, child in (edge, edge[::-1]) if reverse else (edge,):
             graph[parent, child] ^= 1
+            gains[:, child] = np.nan
 
 
 def edge_log_odds(graph: np.ndarray, scores: Scores) -> np.ndarray:
@@ -199,8 +206,9 @@ def edge_log_odds(graph: np.ndarray, scores: Scores) -> np.ndarray:
         without = graph.copy()
         without[parent, child] = without[child, parent] = 0
         if graph[parent, child] or not descendants(without)[child, parent]:
-            flips = [(parent, child)] + [(child, parent)] * int(graph[child, parent])
-            gain = _gain(graph, scores, flips)
+            gain = _gain(graph, scores, parent, child)
+            if graph[child, parent]:
+                gain += _gain(graph, scores, child, parent)
             found[parent, child] = -gain if graph[parent, child] else gain
     return np.clip(found, -_SURE, _SURE)
 
@@ -209,29 +217,19 @@ def _parents(graph: np.ndarray, child: int) -> tuple[int, ...]:
     return tuple(int(parent) for parent in np.flatnonzero(graph[:, child]))
 
 
-def _gain(graph: np.ndarray, scores: Scores, flips: list[tuple[int, int]]) -> float:
-    """What the score gains by adding and removing these edges, of different children."""
-    changed = graph.copy()
-    for parent, child in flips:
-        changed[parent, child] ^= 1
-    children = {child for _, child in flips}
-    return sum(scores(child, _parents(changed, child)) - scores(child, _parents(graph, child)) for child in children)
+def _gain(graph: np.ndarray, scores: Scores, parent: int, child: int) -> float:
+    """What the score gains by adding the edge, or by removing it where it is there."""
+    now = _parents(graph, child)
+    changed = tuple(sorted({*now} ^ {parent}))
+    return scores(child, changed) - scores(child, now)
 
 
-def _changes(graph: np.ndarray, scores: Scores, fixed: np.ndarray) -> list[tuple[float, tuple[tuple[int, int], ...]]]:
-    """Every legal change of one edge: what it gains, and which entries it flips."""
+def _legal_changes(graph: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bool (variable, variable): edges that can be added or removed without a cycle, and those that can be reversed."""
     reach = descendants(graph)
-    changes: list[tuple[tuple[int, int], ...]] = []
-    for parent, child in np.argwhere((fixed == 0.5) & ~np.eye(len(graph), dtype=bool)).tolist():
-        if graph[parent, child]:
-            changes.append(((parent, child),))
-            without = graph.copy()
-            without[parent, child] = 0
-            if fixed[child, parent] == 0.5 and not descendants(without)[parent, child]:
-                changes.append(((parent, child), (child, parent)))
-        elif not reach[child, parent]:
-            changes.append(((parent, child),))
-    return [(_gain(graph, scores, list(flips)), flips) for flips in changes]
+    there = graph != 0
+    other_ways = there.astype(int) @ reach - there > 0
+    return free & (there | ~reach.T), free & free.T & there & ~other_ways
 
 
 def _disturbed(rng: np.random.Generator, graph: np.ndarray, fixed: np.ndarray) -> np.ndarray:
