@@ -188,10 +188,10 @@ def climb(graph: np.ndarray, scores: Scores, fixed: np.ndarray) -> np.ndarray:
         best = np.unravel_index(np.argmax(changes), changes.shape)
         if changes[best] <= 1e-9:
             return graph
-        edge, reverse = best[:2], bool(best[2])
-        for parent, child in (edge, edge[::-1]) if reverse else (edge,):
-            graph[parent, child] ^= 1
-            gains[:, child] = np.nan
+        i, j, reverse = map(int, best)
+        for edge in ((i, j), (j, i)) if reverse else ((i, j),):
+            graph[edge] ^= 1
+            gains[:, edge[1]] = np.nan
 
 
 def edge_log_odds(graph: np.ndarray, scores: Scores) -> np.ndarray:

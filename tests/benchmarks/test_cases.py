@@ -13,6 +13,7 @@ from benchmarks.artifacts import ArtifactsBenchmark
 from benchmarks.ate import AteBenchmark
 from benchmarks.coverage import CoverageBenchmark
 from benchmarks.rotation import RotationBenchmark
+from benchmarks.step import StepBenchmark
 from benchmarks.together import TogetherBenchmark, measure
 from benchmarks.unseen import UnseenBenchmark, mean_correlation, relative_error
 from samsjax.data.artifact_simulation import ArtifactSimulationConfig
@@ -27,21 +28,21 @@ from tests import small
 
 def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     sizes = ("--n-genes", "20", "--n-latent", "3", "--n-hidden", "4", "--batch-size", "16", "--n-batches", "2")
-    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2"])
+    flags = ("--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2", "--beside", "sams_vae, features")
+    door.main(["step", *sizes, *flags])
     lines = capsys.readouterr().out.splitlines()
-    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
-    timed = [row for row in rows if row[0] in ("sams_vae", "cradle_vae")]
-    assert "python" in lines[0] and [row[:3] for row in timed] == [
-        ["sams_vae", "1", "4"],
-        ["sams_vae", "1", "40"],
-        ["cradle_vae", "1", "4"],
-    ]
-    growth, beside = (row for row in rows if "->" in " ".join(row))
-    assert growth[:2] == ["1", "4 -> 40"] and beside[:2] == ["sams_vae -> cradle_vae", "1"]
-    numbers = [cell for row in timed for cell in row[1:]] + growth[2:] + beside[2:]
-    assert all(float(cell) > 0 for cell in numbers)
-    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "--rounds", "1", "--beside"])
-    assert "->" not in capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| sams_vae")]
+    names = ["sams_vae", "sams_vae, features"]
+    assert "python" in lines[0]
+    assert [row[:3] for row in rows[:4]] == [[name, "1", n] for name in names for n in ("4", "40")]
+    assert [row[:3] for row in rows[4:6]] == [[name, "1", "4 -> 40"] for name in names]
+    assert [row[:3] for row in rows[6:]] == [["sams_vae -> sams_vae, features", "1", n] for n in ("4", "40")]
+    assert all(float(cell) > 0 for row in rows for cell in row[3:])
+
+
+def test_an_unknown_arm_is_named_with_the_nearest():
+    with pytest.raises(InputError, match=r"unknown benchmark arm 'sams_vae, hil'. Did you mean 'sams_vae, hill'"):
+        StepBenchmark(beside=("sams_vae, hil",))
 
 
 @pytest.mark.slow
