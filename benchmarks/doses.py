@@ -1,6 +1,6 @@
 """What curves of doses are worth: errors of effects at doses that nobody trained on.
 
-python -m benchmarks doses --seeds 0 1 2
+    python -m benchmarks doses --seeds 0 1 2
 
 On the built-in simulation with doses, where true effects are known: the average over the same simulated control cells
 with and without a treatment, so that no sampling is left in what errors are measured against. Of every perturbation one
@@ -69,7 +69,8 @@ def measure(command: DosesBenchmark) -> list[dict[str, Any]]:
         for place in command.places:
             config = replace(command.screen, held_out_dose=place, curves_of=command.curves_of)
             errors = held_out_errors(config, command.arms, command.n_steps, seed)
-            print(f"seed {seed}, {place}: {errors}", flush=True)
+            held_out = ", ".join(f"{name} {both.held_out:.2f}" for name, both in errors.items())
+            print(f"seed {seed}, {place}: {held_out}", flush=True)
             for name, both in errors.items():
                 for which, error in both._asdict().items():
                     found.setdefault(name, {}).setdefault(f"{place}: {which}", []).append(error)
