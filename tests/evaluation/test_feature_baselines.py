@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from samsjax.data import treatments
 from samsjax.data.features.table import PerturbationFeatures
+from samsjax.evaluation import ridge
 from samsjax.evaluation.baselines import (
     BASELINES,
     fit_baselines,
@@ -17,7 +18,7 @@ from samsjax.evaluation.baselines import (
     save_training_effects,
     training_effects,
 )
-from samsjax.evaluation.baselines.features import PENALTIES, _carrying, _Ridge, standardised
+from samsjax.evaluation.baselines.features import PENALTIES, _carrying, standardised
 from samsjax.evaluation.baselines.training import multi_hot
 from samsjax.evaluation.evaluate import _flat_scores
 from samsjax.evaluation.scoring import ScoringConfig, score
@@ -71,19 +72,20 @@ def ridge_of(training, penalty, rows):
     return np.linalg.solve(design.T @ (weights * design) + shrink, design.T @ (weights * target))
 
 
-def prepared(training):
+def regression(training, penalties=PENALTIES):
     design, weights = designed(training)
     root = np.sqrt(weights)[:, None]
-    return _Ridge.of(root * design[:, 1:], root * design[:, :1], root * training.effect)
+    options = {"constant": root * design[:, :1], "groups": _carrying(training)}
+    return ridge.Ridge.of(root * design[:, 1:], root * training.effect, penalties, **options)
 
 
 @pytest.mark.parametrize("penalty", [PENALTIES[0], 1.0, PENALTIES[-1]])
 @pytest.mark.parametrize("n_features", [1, 3])
 def test_the_ridge_has_the_coefficients_of_the_normal_equations(penalty, n_features):
     training = learned(featured(n_features=n_features))
-    coefficients, intercept = prepared(training).coefficients(penalty)
+    found = regression(training, [penalty])
     expected = ridge_of(training, penalty, np.arange(len(training.conditions)))
-    assert_allclose(np.concatenate([intercept, coefficients]), expected, rtol=1e-6, atol=1e-9)
+    assert_allclose(np.vstack([found.intercept, found.coefficients]), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("penalty", [0.1, 10.0])
@@ -92,27 +94,23 @@ def test_left_out_errors_are_those_of_fits_without_the_perturbation(penalty):
     design, weights = designed(training)
     groups = _carrying(training)
     assert sorted(len(group) for group in groups) == [1, 2, 2, 2, 2]
-    total = 0.0
-    for group in groups:
+    for group, errors in zip(groups, regression(training, [penalty]).left_out, strict=True):
         rest = np.setdiff1d(np.arange(len(training.conditions)), group)
         error = training.effect[group] - design[group] @ ridge_of(training, penalty, rest)
-        total += float((weights[group, None] * error**2).sum())
-    assert_allclose(prepared(training).left_out(groups, penalty), total, rtol=1e-6)
+        assert_allclose(errors, np.sqrt(weights[group, None]) * error, rtol=1e-6, atol=1e-9)
 
 
 def test_the_ridge_chooses_a_small_penalty_where_features_decide_and_a_large_one_where_they_do_not():
     training, shuffled = learned(featured(slope=0.0, noise=0.01)), learned(featured(slope=3.0))
     shuffled = shuffled._replace(features=np.random.default_rng(7).standard_normal(shuffled.features.shape))
-    errors = [[prepared(t).left_out(_carrying(t), p) for p in PENALTIES] for t in (training, shuffled)]
-    assert PENALTIES[np.argmin(errors[0])] < 0.1 and PENALTIES[np.argmin(errors[1])] > 1
+    assert regression(training).penalty < 0.1 and regression(shuffled).penalty > 1
 
 
 def test_on_singles_alone_the_ridge_is_that_of_scikit_learn():
     data = featured()
     singles = data.subset(np.array([(row != 0).sum() < 2 for row in data.dosage]))
     training = learned(singles)
-    ridge = prepared(training)
-    penalty = PENALTIES[np.argmin([ridge.left_out(_carrying(training), p) for p in PENALTIES])]
+    penalty = regression(training).penalty
     rows = [condition[0][0] for condition in training.conditions]
     values = standardised(training)
     weights = training.n_cells / training.n_cells.mean()

@@ -6,11 +6,10 @@ they say what its features say, as of any other. An effect of a perturbation is 
 combination are added, in the scale of the scores.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from samsjax.evaluation.baselines.training import Condition, Predicted, Rule, TrainingEffects, multi_hot
+from samsjax.evaluation.ridge import Ridge
 
 PENALTIES = 10.0 ** np.arange(-3.0, 5.5, 0.5)
 """Candidates of the ridge, in units of one treatment with the mean number of cells."""
@@ -27,11 +26,14 @@ def fit_feature_ridge(training: TrainingEffects) -> Rule:
     features = standardised(training)
     design = multi_hot(training.conditions, len(features))
     root = np.sqrt(training.n_cells / training.n_cells.mean())[:, None]
-    ridge = _Ridge.of(root * (design @ features), root * (design @ np.ones((len(features), 1))), root * training.effect)
-    groups = _carrying(training)
-    penalty = PENALTIES[np.argmin([ridge.left_out(groups, candidate) for candidate in PENALTIES])]
-    coefficients, intercept = ridge.coefficients(penalty)
-    return _adding(features @ coefficients + intercept)
+    ridge = Ridge.of(
+        root * (design @ features),
+        root * training.effect,
+        PENALTIES,
+        constant=root * (design @ np.ones((len(features), 1))),
+        groups=_carrying(training),
+    )
+    return _adding(ridge.at(features))
 
 
 def fit_feature_nearest(training: TrainingEffects) -> Rule:
@@ -64,53 +66,6 @@ def standardised(training: TrainingEffects) -> np.ndarray:
     varies = (known != known[:1]).any(axis=0)
     scale = np.where(varies, known.std(axis=0), 1.0)
     return np.where(varies, (training.features - known.mean(axis=0)) / scale, 0.0)
-
-
-class _Ridge(NamedTuple):
-    """A ridge regression with an unpenalised intercept, ready for every penalty."""
-
-    left: np.ndarray
-    """(treatment, component): left singular vectors of the features, what the intercept explains taken out."""
-    values: np.ndarray
-    """(component,): singular values."""
-    right: np.ndarray
-    """(component, feature)."""
-    constant: np.ndarray
-    """(treatment, 1): the column of the intercept, of length 1."""
-    length: float
-    """Of that column."""
-    design: np.ndarray
-    """(treatment, feature)."""
-    target: np.ndarray
-    """(treatment, gene)."""
-
-    @classmethod
-    def of(cls, design: np.ndarray, constant: np.ndarray, target: np.ndarray) -> "_Ridge":
-        length = float(np.linalg.norm(constant))
-        constant = constant / length
-        left, values, right = np.linalg.svd(design - constant @ (constant.T @ design), full_matrices=False)
-        return cls(left, values, right, constant, length, design, target)
-
-    def left_out(self, groups: list[np.ndarray], penalty: float) -> float:
-        """Summed squared error of the rows of every group, predicted without them.
-
-        For a linear smoother H the error of left-out rows is (1 - H of these rows)^-1 times their residual.
-        """
-        shrunk = self.values**2 / (self.values**2 + penalty)
-        fitted = self.left @ (shrunk[:, None] * (self.left.T @ self.target))
-        residual = self.target - fitted - self.constant @ (self.constant.T @ self.target)
-        total = 0.0
-        for rows in groups:
-            own, constant = self.left[rows], self.constant[rows]
-            smoother = (own * shrunk) @ own.T + constant @ constant.T
-            total += float((np.linalg.solve(np.eye(len(rows)) - smoother, residual[rows]) ** 2).sum())
-        return total
-
-    def coefficients(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        """(feature, gene) and intercept (1, gene)."""
-        weights = self.values / (self.values**2 + penalty)
-        coefficients = self.right.T @ (weights[:, None] * (self.left.T @ self.target))
-        return coefficients, self.constant.T @ (self.target - self.design @ coefficients) / self.length
 
 
 def _carrying(training: TrainingEffects) -> list[np.ndarray]:

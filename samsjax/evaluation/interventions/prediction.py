@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp, ndtr, ndtri
-
-from samsjax.errors import InputError
+from scipy.special import ndtr, ndtri
 
 LEVELS = (0.5, 0.8, 0.95)
 """Of the intervals whose coverage is counted."""
@@ -82,17 +80,6 @@ def gaussian_log_likelihood(mean: np.ndarray, covariance: np.ndarray) -> Callabl
     def of(cells: np.ndarray) -> float:
         whitened = np.linalg.solve(root, (cells - mean).T)
         return float(-0.5 * (whitened**2).sum() - len(cells) * constant)
-
-    return of
-
-
-def mixture_log_likelihood(components: list[Callable[[np.ndarray], float]]) -> Callable[[np.ndarray], float]:
-    """The log density of all cells of a context together, which share one unknown component of equal weights."""
-    if not components:
-        raise InputError("a mixture needs at least one component")
-
-    def of(cells: np.ndarray) -> float:
-        return float(logsumexp([component(cells) for component in components]) - np.log(len(components)))
 
     return of
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from samsjax.evaluation.interventions.contexts import Contexts
 from samsjax.evaluation.interventions.prediction import Prediction, gaussian_prediction, near_positive
+from samsjax.evaluation.ridge import Ridge
 from samsjax.inference.regression import fit_gaussian_network
 
 Predict = Callable[[np.ndarray, int, np.random.Generator], list[Prediction]]
@@ -65,10 +66,11 @@ def fit_feature_ridge(training: Contexts, val: Contexts | None, key: jax.Array) 
     del val, key
     n_variables = training.control.shape[1]
     lower = np.tril_indices(n_variables)
-    of_means = Ridge.of(training.features, training.means)
-    of_covariances = Ridge.of(training.features, training.covariances[:, *lower])
+    of_means = Ridge.of(training.features, training.means, PENALTIES)
+    of_covariances = Ridge.of(training.features, training.covariances[:, *lower], PENALTIES)
     sampling = np.mean([cells.var(axis=0, ddof=1) / len(cells) for cells in training.cells], axis=0)
-    mean_sd = np.sqrt(np.maximum(of_means.left_out_variance - sampling, 0.0))
+    left_out_variance = (np.concatenate(of_means.left_out) ** 2).mean(axis=0)
+    mean_sd = np.sqrt(np.maximum(left_out_variance - sampling, 0.0))
 
     def predict(features: np.ndarray, n_cells: int, rng: np.random.Generator) -> list[Prediction]:
         found = []
@@ -102,39 +104,6 @@ def fit_network(training: Contexts, val: Contexts | None, key: jax.Array) -> Pre
         ]
 
     return predict
-
-
-class Ridge(NamedTuple):
-    """A ridge regression with an intercept that is not shrunk, and the errors of left-out rows."""
-
-    coefficients: np.ndarray
-    """(feature, response)."""
-    intercept: np.ndarray
-    """(response,)."""
-    penalty: float
-    left_out_variance: np.ndarray
-    """Mean squared error of left-out rows, (response,)."""
-
-    @classmethod
-    def of(cls, features: np.ndarray, responses: np.ndarray) -> "Ridge":
-        """The regression with the penalty of `PENALTIES` whose left-out rows are predicted best, in closed form."""
-        centre, mean = features.mean(axis=0), responses.mean(axis=0)
-        left, values, right = np.linalg.svd(features - centre, full_matrices=False)
-        projected = left.T @ (responses - mean)
-
-        def errors(penalty: float) -> np.ndarray:
-            shrunk = values**2 / (values**2 + penalty)
-            residual = responses - mean - left @ (shrunk[:, None] * projected)
-            leverage = 1 / len(features) + left**2 @ shrunk
-            return residual / (1 - leverage)[:, None]
-
-        penalty = float(min(PENALTIES, key=lambda candidate: (errors(candidate) ** 2).sum()))
-        coefficients = right.T @ ((values / (values**2 + penalty))[:, None] * projected)
-        return cls(coefficients, mean - centre @ coefficients, penalty, (errors(penalty) ** 2).mean(axis=0))
-
-    def at(self, features: np.ndarray) -> np.ndarray:
-        """Responses, (context, response)."""
-        return features @ self.coefficients + self.intercept
 
 
 PREDICTORS: dict[str, PredictorEntry] = {
