@@ -50,7 +50,7 @@ class GraphTrainingConfig:
     """Cost of an edge, in nats per cell."""
     target_penalty: float = 1.0
     """Cost of a target, in nats."""
-    feature_penalty: float = 3e-4
+    feature_penalty: float = 5e-4
     """Cost of squared weights of the network from features, in nats per cell."""
 
     def check_training(self) -> None:
