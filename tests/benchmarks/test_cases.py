@@ -26,6 +26,7 @@ from samsjax.models import CRADLEVAEConfig
 from tests import small
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     sizes = ("--n-genes", "20", "--n-latent", "3", "--n-hidden", "4", "--batch-size", "16", "--n-batches", "2")
     flags = ("--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2", "--beside", "sams_vae, features")

@@ -356,6 +356,7 @@ def test_norman_data_efficiency_runs(start):
     assert row["published test/predictive_iwelbo mean"] == "-1775.48" and f"{RELATIVE} mean" not in row
 
 
+@pytest.mark.slow
 def test_replogle_runs(start):
     vary = ("--vary", "model.n-latent=4", "--seeds", "1")
     out, (row,) = start("replogle", "replogle", "--arms", "conditional_vae", *vary, *TINY)

@@ -94,7 +94,7 @@ def test_models_without_masks_that_turn_are_refused(data, model):
     ("model", "n_rotations"),
     [
         (small.MODEL, 3),
-        (replace(small.MODEL, guide="correlated"), 3),
+        pytest.param(replace(small.MODEL, guide="correlated"), 3, marks=pytest.mark.slow),
         (samsjax.CPAVAEConfig(n_latent=4, n_hidden=8), 0),
     ],
 )
@@ -166,7 +166,7 @@ def test_rotating_twice_turns_nothing_more(dense):
     assert len(twice.rotations) == 2
 
 
-@pytest.mark.parametrize("guide", ["mean_field", "correlated"])
+@pytest.mark.parametrize("guide", ["mean_field", pytest.param("correlated", marks=pytest.mark.slow)])
 def test_rotating_a_sparse_model_keeps_the_effects_that_stand_out(data, guide):
     fitted = samsjax.fit(data, replace(small.MODEL, guide=guide), replace(small.TRAIN, n_steps=150), seed=0)
     turned = samsjax.rotate(fitted)
