@@ -27,11 +27,21 @@ def listing(names: Iterable[str], limit: int = 12) -> str:
     return f"{shown}, and {rest} more" if rest > 0 else shown
 
 
+def did_you_mean(value: str, legal: Iterable[str]) -> str:
+    """A sentence with the nearest of `legal`, a space before it; empty if none is near."""
+    close = nearest(value, legal)
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def names_nearest_to(value: str, legal: Iterable[str]) -> str:
+    """The same for one of several missing names, which it repeats."""
+    close = nearest(value, legal)
+    return f" The names nearest to {value!r} are {listing(close)}." if close else ""
+
+
 def unknown_name(kind: str, value: str, legal: Sequence[str]) -> InputError:
     """The error for a name outside a table: what was given, the nearest legal names, and what is legal."""
-    close = nearest(value, legal)
-    hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
-    return InputError(f"unknown {kind} {value!r}.{hint} Known: {listing(legal)}.")
+    return InputError(f"unknown {kind} {value!r}.{did_you_mean(value, legal)} Known: {listing(legal)}.")
 
 
 def check_choice(kind: str, value: str, legal: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from samsjax.data.quality.rule import QualityRule
 from samsjax.data.split_rules import split_by_rule
 from samsjax.data.splits import column_split
 from samsjax.data.unique_doses import unique_doses
-from samsjax.errors import InputError, check_choice, listing, nearest, unknown_name
+from samsjax.errors import InputError, check_choice, did_you_mean, listing, unknown_name
 
 if TYPE_CHECKING:
     import anndata
@@ -205,8 +205,7 @@ def _check_control(labels: Any, config: DataConfig) -> None:
     if not absent:
         return
     most = listing([f"{label} ({n} cells)" for label, n in counts.items()])
-    close = nearest(absent[0], parts)
-    hint = f" Did you mean {' or '.join(repr(label) for label in close)}?" if close else ""
+    hint = did_you_mean(absent[0], parts)
     text = f"control label {absent[0]!r} is not in adata.obs[{config.perturbation_key!r}].{hint} Most frequent: {most}."
     if len(absent) == len(config.control):
         raise InputError(text)

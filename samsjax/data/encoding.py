@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from samsjax.data.dataset import check_unique
 from samsjax.data.labels import check_dose, check_grammar, parse_treatment, perturbations_of, read_dose
 from samsjax.data.treatments import Treatments, canonical_slots, treatments
-from samsjax.errors import InputError, listing, nearest
+from samsjax.errors import InputError, listing, names_nearest_to
 
 __all__ = [
     "Encoding",
@@ -120,8 +120,7 @@ def match_vocabulary(encoding: Encoding, vocabulary: Sequence[str] | np.ndarray)
     used = np.unique(encoding.perturbation_index[encoding.dosage != 0])
     unknown = [name for name in encoding.perturbation_names[used].tolist() if name not in position]
     if unknown:
-        close = nearest(unknown[0], position)
-        hint = f" The names nearest to {unknown[0]!r} are {listing(close)}." if close else ""
+        hint = names_nearest_to(unknown[0], position)
         raise InputError(
             f"{len(unknown)} perturbations of the cells are not in the vocabulary: {listing(unknown)}.{hint} A model "
             "knows only perturbations it was trained on; leave these cells out, or name their label as a control label "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from samsjax.errors import InputError, listing, nearest
+from samsjax.errors import InputError, listing, names_nearest_to
 
 
 def group_of(carried: np.ndarray, groups: Mapping[str, str]) -> np.ndarray:
@@ -16,8 +16,7 @@ def group_of(carried: np.ndarray, groups: Mapping[str, str]) -> np.ndarray:
     """
     missing = [name for name in carried.tolist() if not groups.get(name)]
     if missing:
-        close = nearest(missing[0], groups)
-        hint = f" The names nearest to {missing[0]!r} are {listing(close)}." if close else ""
+        hint = names_nearest_to(missing[0], groups)
         raise InputError(
             f"{len(missing)} perturbations of the cells have no group: {listing(missing)}.{hint} Every perturbation "
             "needs one; those of no pathway can share a group of their own"

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from samsjax.errors import InputError, listing, nearest
+from samsjax.errors import InputError, did_you_mean, listing
 
 DOSE_MARK = "@"
 
@@ -224,6 +224,5 @@ def _unknown_part(
             f"cell had this one. Known: {listing(names)}."
         )
     bare = part.rpartition(DOSE_MARK)[0] or part
-    close = nearest(bare, names)
-    hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    hint = did_you_mean(bare, names)
     return InputError(f"unknown perturbation {bare!r} in treatment {label!r}.{hint} {why} Known: {listing(names)}.")

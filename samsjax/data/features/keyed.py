@@ -13,7 +13,7 @@ import numpy as np
 
 from samsjax.data.features.table import PerturbationFeatures
 from samsjax.data.labels import read_dose, split_dose
-from samsjax.errors import InputError, listing, nearest
+from samsjax.errors import InputError, listing, names_nearest_to
 
 LOG_DOSE = "log_dose"
 """The feature that holds the natural logarithm of the dose of a label such as `A@0.5`; 0 for `A`."""
@@ -102,8 +102,7 @@ def entries_of(labels: Iterable[str], known: Collection[str], where: str) -> lis
     found = [label if label in known else base_of(label, known) for label in labels]
     missing = [name for name in found if name not in known]
     if missing:
-        close = nearest(missing[0], known)
-        hint = f" The names nearest to {missing[0]!r} are {listing(close)}." if close else ""
+        hint = names_nearest_to(missing[0], known)
         raise InputError(f"{len(missing)} perturbations of the cells are not in {where}: {listing(missing)}.{hint}")
     return found
 
