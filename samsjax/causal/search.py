@@ -202,14 +202,12 @@ def edge_log_odds(graph: np.ndarray, scores: Scores) -> np.ndarray:
     """
     n = len(graph)
     found = np.full((n, n), -_SURE)
-    for parent, child in np.argwhere(~np.eye(n, dtype=bool)).tolist():
-        without = graph.copy()
-        without[parent, child] = without[child, parent] = 0
-        if graph[parent, child] or not descendants(without)[child, parent]:
-            gain = _gain(graph, scores, parent, child)
-            if graph[child, parent]:
-                gain += _gain(graph, scores, child, parent)
-            found[parent, child] = -gain if graph[parent, child] else gain
+    flippable, reversible = _legal_changes(graph, ~np.eye(n, dtype=bool))
+    for parent, child in np.argwhere(flippable | reversible.T).tolist():
+        gain = _gain(graph, scores, parent, child)
+        if graph[child, parent]:
+            gain += _gain(graph, scores, child, parent)
+        found[parent, child] = -gain if graph[parent, child] else gain
     return np.clip(found, -_SURE, _SURE)
 
 
