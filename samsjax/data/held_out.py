@@ -89,9 +89,8 @@ def held_out_perturbations(
     tested = _carrying(encoding, carried[held])
     out = carried[held | validated]
     what = f"the held-out perturbations {listing(out)}"
-    if not val_share:
-        return _split(encoding, tested, what, out, seed)
-    return _split(encoding, tested, what, out, seed, _carrying(encoding, carried[validated]) & ~tested)
+    validating = _carrying(encoding, carried[validated]) & ~tested if val_share else None
+    return _split(encoding, tested, what, out, seed, validating)
 
 
 def held_out_doses(
