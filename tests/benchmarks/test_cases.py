@@ -29,16 +29,19 @@ from tests import small
 @pytest.mark.slow
 def test_a_step_is_timed_for_every_case_and_its_growth_stated(capsys):
     sizes = ("--n-genes", "20", "--n-latent", "3", "--n-hidden", "4", "--batch-size", "16", "--n-batches", "2")
-    flags = ("--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2", "--beside", "sams_vae, features")
+    others = ["cradle_vae", "sams_vae, features"]
+    flags = ("--n-particles", "1", "--n-perturbations", "4", "40", "--rounds", "2", "--beside", *others)
     door.main(["step", *sizes, *flags])
     lines = capsys.readouterr().out.splitlines()
-    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| sams_vae")]
-    names = ["sams_vae", "sams_vae, features"]
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith(("| sams_vae", "| cradle_vae"))]
+    names = ["sams_vae", *others]
     assert "python" in lines[0]
-    assert [row[:3] for row in rows[:4]] == [[name, "1", n] for name in names for n in ("4", "40")]
-    assert [row[:3] for row in rows[4:6]] == [[name, "1", "4 -> 40"] for name in names]
-    assert [row[:3] for row in rows[6:]] == [["sams_vae -> sams_vae, features", "1", n] for n in ("4", "40")]
+    assert [row[:3] for row in rows[:6]] == [[name, "1", n] for name in names for n in ("4", "40")]
+    assert [row[:3] for row in rows[6:9]] == [[name, "1", "4 -> 40"] for name in names]
+    assert [row[:3] for row in rows[9:]] == [[f"sams_vae -> {name}", "1", n] for name in others for n in ("4", "40")]
     assert all(float(cell) > 0 for row in rows for cell in row[3:])
+    door.main(["step", *sizes, "--n-particles", "1", "--n-perturbations", "4", "--rounds", "1", "--beside"])
+    assert "->" not in capsys.readouterr().out
 
 
 def test_an_unknown_arm_is_named_with_the_nearest():

@@ -183,7 +183,7 @@ def test_expected_counts_have_the_effects_of_drawn_counts(decided, transform, ow
     fitted = replace(fitted, vocabulary=fitted.vocabulary._replace(library_size_source=source))
     exact, drawn = (
         model_effects(jax.random.key(0), fitted, *treated, EffectsConfig(n, transform, noise=noise))
-        for n, noise in ((500, "marginal"), (1500, "sampled"))
+        for n, noise in ((1000, "marginal"), (4000, "sampled"))
     )
     z = (exact.ate - drawn.ate) / np.hypot(exact.standard_error, drawn.standard_error)
     assert np.abs(z).max() < 4.5
